@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,7 @@ type Key struct {
 	SealFrom  int64
 	SealUntil int64
 	// VerifyUntil is the last second in which the key opens a token.
+	// Both ends may be 0, which means that there is none.
 	VerifyUntil int64
 }
 
@@ -68,7 +70,15 @@ func NewRing(keys []Key) (*Ring, error) {
 	if len(keys) == 0 || len(keys) > MaxKeys {
 		return nil, fmt.Errorf("token ring: %d keys, expected 1 to %d", len(keys), MaxKeys)
 	}
-	for i, k := range keys {
+	keys = slices.Clone(keys)
+	for i := range keys {
+		k := &keys[i]
+		if k.SealUntil == 0 {
+			k.SealUntil = math.MaxInt64
+		}
+		if k.VerifyUntil == 0 {
+			k.VerifyUntil = math.MaxInt64
+		}
 		switch {
 		case k.Secret == Secret{}:
 			return nil, fmt.Errorf("token ring: key %d: secret is all zero", k.ID)
@@ -83,7 +93,7 @@ func NewRing(keys []Key) (*Ring, error) {
 			}
 		}
 	}
-	r := &Ring{keys: slices.Clone(keys)}
+	r := &Ring{keys: keys}
 	slices.SortFunc(r.keys, func(a, b Key) int {
 		return cmp.Or(cmp.Compare(a.SealFrom, b.SealFrom), cmp.Compare(a.ID, b.ID))
 	})

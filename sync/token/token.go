@@ -75,7 +75,7 @@ const (
 	version    = 1
 	headerSize = 1 + 2 + 4 + 8 + 6
 	tagSize    = 16
-	maxBody    = 3*binary.MaxVarintLen32 + binary.MaxVarintLen16 + // ad, flight, publisher, ad type
+	maxBody    = 4*binary.MaxVarintLen32 + // ad, flight, publisher, ad type
 		2 + 3 + 1 + 1 + 1 + // country, state, OS, browser, rotation
 		3*binary.MaxVarintLen64 + 2 + // prices, issued, flags
 		1 + MaxPlacement + 1 + MaxDomain + 1 + 2*MaxTopics
@@ -113,7 +113,7 @@ type Claims struct {
 	Ad        uint32
 	Flight    uint32
 	Publisher uint32
-	AdType    uint16
+	AdType    uint32
 
 	Country [2]byte // ISO 3166-1 alpha-2; zero bytes where unknown
 	State   [3]byte // ISO 3166-2 subdivision, zero-padded; zero bytes where unknown
@@ -272,7 +272,7 @@ func (c *Claims) readBody(b []byte) bool {
 	c.Ad = uint32(r.uvarint(1<<32 - 1))
 	c.Flight = uint32(r.uvarint(1<<32 - 1))
 	c.Publisher = uint32(r.uvarint(1<<32 - 1))
-	c.AdType = uint16(r.uvarint(1<<16 - 1))
+	c.AdType = uint32(r.uvarint(1<<32 - 1))
 	copy(c.Country[:], r.take(len(c.Country)))
 	copy(c.State[:], r.take(len(c.State)))
 	c.OS, c.Browser, c.Rotation = r.byte(), r.byte(), r.byte()

@@ -103,7 +103,7 @@ func drawClaims(t *rapid.T) *Claims {
 		Ad:         rapid.Uint32().Draw(t, "ad"),
 		Flight:     rapid.Uint32().Draw(t, "flight"),
 		Publisher:  rapid.Uint32().Draw(t, "publisher"),
-		AdType:     rapid.Uint16().Draw(t, "adtype"),
+		AdType:     rapid.Uint32().Draw(t, "adtype"),
 		OS:         rapid.Byte().Draw(t, "os"),
 		Browser:    rapid.Byte().Draw(t, "browser"),
 		Rotation:   rapid.Byte().Draw(t, "rotation"),
@@ -159,7 +159,7 @@ func TestRoundTrip(t *testing.T) {
 func TestLongestFits(t *testing.T) {
 	r := testRing(t)
 	c := &Claims{
-		Seq: MaxSeq, Ad: 1<<32 - 1, Flight: 1<<32 - 1, Publisher: 1<<32 - 1, AdType: 1<<16 - 1,
+		Seq: MaxSeq, Ad: 1<<32 - 1, Flight: 1<<32 - 1, Publisher: 1<<32 - 1, AdType: 1<<32 - 1,
 		ViewPrice: -1, ClickPrice: -1, Issued: -1,
 		Placement: bytes.Repeat([]byte("p"), MaxPlacement), Domain: bytes.Repeat([]byte("d"), MaxDomain), Topics: make([]uint16, MaxTopics),
 	}
@@ -343,6 +343,7 @@ func TestRingRefusesBadKeys(t *testing.T) {
 		{"too many", "17 keys", many},
 		{"zero secret", "secret is all zero", change(func(k *Key) { k.Secret = Secret{} })},
 		{"seals never", "seal_until 1", change(func(k *Key) { k.SealUntil = 1 })},
+		{"seals for ever, verifies not", "verify_until 9", change(func(k *Key) { k.SealUntil, k.VerifyUntil = 0, 9 })},
 		{"verifies too short", "verify_until 1", change(func(k *Key) { k.VerifyUntil = 1 })},
 		{"twice", "key 1 appears twice", []Key{good, good}},
 	} {
@@ -353,6 +354,15 @@ func TestRingRefusesBadKeys(t *testing.T) {
 	}
 	if _, err := NewRing([]Key{good}); err != nil {
 		t.Errorf("a good key: %v", err)
+	}
+	open, err := NewRing(change(func(k *Key) { k.SealUntil, k.VerifyUntil = 0, 0 }))
+	if err != nil {
+		t.Fatalf("a key without an end: %v", err)
+	}
+	var c Claims
+	s := testSealer(t, open)
+	if err := open.Open(&c, s.Seal(nil, typical()), time.Unix(1<<40, 0)); err != nil {
+		t.Errorf("a key without an end, opening: %v", err)
 	}
 	r, err := NewRing([]Key{good})
 	if err != nil {
