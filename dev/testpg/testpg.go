@@ -1,273 +1,235 @@
-// Package testpg gives tests a real Postgres. Main starts a private server for
-// a package's tests and stops it after them; New gives each test its own
-// database with the newest schema, copied from a template, and drops it when
-// the test ends.
+// Package testpg gives tests a Postgres of their own.
 //
-// Where NEARSIDE_DATABASE_URL is set, that server is used instead of a private
-// one; its user must be allowed to create databases. Otherwise the programs
-// initdb and postgres are taken from PATH, or from where Debian and Homebrew
-// keep them; as root the server runs as the user postgres (or nobody), since
-// Postgres refuses root. A missing Postgres fails the tests: it does not skip
-// them.
+// The first call in a test process starts a private server in a temporary
+// directory; every test gets a fresh database, copied from a template that has
+// been migrated. The server ends, and its directory goes, when the process
+// does, however it ends: a small shell stands beside it and waits for the
+// process's pipe to close. Nothing here starts a goroutine. Where
+// NEARSIDE_DATABASE_URL is set, that server is used instead; its user must be
+// allowed to create databases. A missing Postgres is installed, or fails the
+// tests: it never skips them.
 //
-// The private server listens on a Unix socket only, commits with
-// synchronous_commit on and runs with fsync off: it forgets nothing when it is
-// killed, only when the machine is.
+// The server keeps what it commits from a crash of its own processes, not from
+// a crash of the machine: fsync is off.
 package testpg
 
 import (
-	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/jackc/pgx/v5/stdlib" // goose speaks database/sql
 	"github.com/pressly/goose/v3"
 
+	"nearside/dev/postgres"
 	"nearside/migrations"
 )
 
-// server is the package's Postgres; it starts with the first New.
-var server struct {
-	main     bool // set by Main before any test runs
-	once     sync.Once
-	err      error
-	base     string // URL of an existing database
-	template string
-	stop     func()
-	n        atomic.Int64
-}
-
 // Main is a TestMain: it runs the tests of m, stops what New started and exits.
 func Main(m *testing.M) {
-	server.main = true
 	code := m.Run()
 	Stop()
 	os.Exit(code)
 }
 
-// Stop ends the private server, for a TestMain that has more to do than Main.
+// Stop ends what New started before the process ends, for a TestMain that has
+// more to do than Main. No test may run after it.
 func Stop() {
-	server.main = true
-	if server.stop != nil {
-		server.stop()
-	}
-}
-
-// Use is for a TestMain of its own: it allows New; the caller calls Stop.
-func Use() { server.main = true }
-
-// New gives t a database of its own with the newest schema and returns its URL.
-func New(t testing.TB) string {
-	t.Helper()
-	if !server.main {
-		t.Fatal("testpg.New needs func TestMain(m *testing.M) { testpg.Main(m) } in the package")
-	}
-	server.once.Do(func() { server.err = start() })
-	if server.err != nil {
-		t.Fatal(server.err)
-	}
-	name := fmt.Sprintf("nearside_test_%d_%d", os.Getpid(), server.n.Add(1))
-	if err := admin(`CREATE DATABASE ` + name + ` TEMPLATE ` + server.template); err != nil {
-		t.Fatalf("create a database for the test: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := admin(`DROP DATABASE IF EXISTS ` + name + ` WITH (FORCE)`); err != nil {
-			t.Errorf("drop the test's database: %v", err)
+	stopping.Do(func() {
+		if s := running.Load(); s != nil {
+			s.stop()
 		}
 	})
-	return with(server.base, name)
 }
 
-// with is the URL base with another database name.
-func with(base, name string) string {
-	u, err := url.Parse(base)
-	if err != nil {
-		return base
-	}
-	u.Path = "/" + name
+// New returns the URL of a fresh database with the whole schema. It is
+// dropped, connections and all, when the test ends.
+func New(tb testing.TB) string {
+	tb.Helper()
+	return create(tb, func(s *server) string { return s.template })
+}
+
+// NewEmpty returns the URL of a fresh database without a schema.
+func NewEmpty(tb testing.TB) string {
+	tb.Helper()
+	return create(tb, func(*server) string { return "template0" })
+}
+
+var (
+	databases atomic.Int64
+	start     = sync.OnceValues(startServer)
+	running   atomic.Pointer[server]
+	stopping  sync.Once
+)
+
+type server struct {
+	base     *url.URL // an existing database
+	template string   // the migrated one that New copies
+	stop     func()
+}
+
+func (s *server) url(database string) string {
+	u := *s.base
+	u.Path = "/" + database
 	return u.String()
 }
 
-// admin runs one statement in the base database.
-func admin(statement string) error {
+func create(tb testing.TB, template func(*server) string) string {
+	tb.Helper()
+	s, err := start()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	name := fmt.Sprintf("nearside_test_%d_%d", os.Getpid(), databases.Add(1))
+	if err := s.exec(fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, template(s))); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.exec(fmt.Sprintf("DROP DATABASE %s WITH (FORCE)", name)); err != nil {
+			tb.Error(err)
+		}
+	})
+	return s.url(name)
+}
+
+func (s *server) exec(statement string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, server.base)
+	conn, err := pgx.Connect(ctx, s.base.String())
 	if err != nil {
-		return err
+		return fmt.Errorf("connect to the tests' Postgres: %w", err)
 	}
-	defer func() { _ = conn.Close(ctx) }()
 	_, err = conn.Exec(ctx, statement)
-	return err
+	if err := errors.Join(err, conn.Close(ctx)); err != nil {
+		return fmt.Errorf("%s: %w", statement, err)
+	}
+	return nil
 }
 
-func start() error {
-	server.stop = func() {}
-	if given := os.Getenv("NEARSIDE_DATABASE_URL"); given != "" {
-		if u, err := url.Parse(given); err != nil || !strings.HasPrefix(u.Scheme, "postgres") {
-			return errors.New("NEARSIDE_DATABASE_URL: expected postgres://user:password@host:port/name")
+// keep runs the server, and ends it and removes its directory once its own
+// standard input is at its end.
+const keep = `log=$1; dir=$2; shift 2
+"$@" >"$log" 2>&1 </dev/null &
+pid=$!
+cat >/dev/null
+kill -QUIT $pid 2>/dev/null
+wait $pid
+rm -rf "$dir"`
+
+func startServer() (*server, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	s, err := given()
+	if s == nil && err == nil {
+		s, err = private(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.template = fmt.Sprintf("nearside_template_%d", os.Getpid())
+	if err := s.makeTemplate(ctx); err != nil {
+		s.stop()
+		return nil, fmt.Errorf("migrate the template database: %w", err)
+	}
+	running.Store(s)
+	return s, nil
+}
+
+// given is the server of NEARSIDE_DATABASE_URL, nil where that is not set.
+func given() (*server, error) {
+	text := os.Getenv("NEARSIDE_DATABASE_URL")
+	if text == "" {
+		return nil, nil
+	}
+	base, err := url.Parse(text)
+	if err != nil || (base.Scheme != "postgres" && base.Scheme != "postgresql") {
+		return nil, errors.New("NEARSIDE_DATABASE_URL: expected postgres://user:password@host:port/name")
+	}
+	s := &server{base: base}
+	s.stop = func() {
+		if err := s.exec("DROP DATABASE IF EXISTS " + s.template + " WITH (FORCE)"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 		}
-		server.base = given
-	} else if err := startPrivate(); err != nil {
-		return err
 	}
-	server.template = fmt.Sprintf("nearside_template_%d", os.Getpid())
-	if err := admin(`CREATE DATABASE ` + server.template); err != nil {
-		return fmt.Errorf("create the template database: %w", err)
+	return s, nil
+}
+
+// private starts a server in a temporary directory.
+func private(ctx context.Context) (*server, error) {
+	bin, err := postgres.FindOrInstall(ctx, os.Stderr)
+	if err != nil {
+		return nil, err
 	}
-	stop := server.stop
-	server.stop = func() {
-		_ = admin(`DROP DATABASE IF EXISTS ` + server.template + ` WITH (FORCE)`)
+	as, err := postgres.Unprivileged()
+	if err != nil {
+		return nil, err
+	}
+	// Not TMPDIR: a socket's path must be short, and its directory one that
+	// an unprivileged user can enter.
+	dir, err := os.MkdirTemp("/tmp", "nearside-testpg-")
+	if err != nil {
+		return nil, err
+	}
+	if err := as.MakeDir(dir); err != nil {
+		return nil, err
+	}
+	if err := postgres.Init(ctx, bin, as, dir, ""); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	serve := postgres.Command(bin, as, dir, 0, "fsync=off", "full_page_writes=off", "shared_buffers=32MB")
+	log := filepath.Join(dir, "log")
+	cmd := exec.Command("/bin/sh", append([]string{"-c", keep, "sh", log, dir}, serve.Args...)...)
+	cmd.Dir, cmd.Env = serve.Dir, serve.Env
+	as.Apply(cmd)
+	cmd.SysProcAttr.Setpgid = true // an interrupt meant for the tests is not meant for it
+	pipe, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	stop := func() {
+		if err := errors.Join(pipe.Close(), cmd.Wait()); err != nil {
+			fmt.Fprintln(os.Stderr, "stop the tests' Postgres:", err)
+		}
+	}
+	ready, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	address := postgres.URL(dir, 0, "", "")
+	if err := postgres.WaitReady(ready, address, log); err != nil {
 		stop()
+		return nil, err
 	}
-	return migrate(with(server.base, server.template))
+	base, err := url.Parse(address)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	return &server{base: base, stop: stop}, nil
 }
 
-func migrate(to string) error {
-	config, err := pgx.ParseConfig(to)
+func (s *server) makeTemplate(ctx context.Context) error {
+	if err := s.exec("CREATE DATABASE " + s.template + " TEMPLATE template0"); err != nil {
+		return err
+	}
+	db, err := sql.Open("pgx", s.url(s.template))
 	if err != nil {
 		return err
 	}
-	db := stdlib.OpenDB(*config)
-	defer func() { _ = db.Close() }()
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, migrations.Files)
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = provider.Up(ctx)
 	}
-	_, err = provider.Up(context.Background())
-	return err
-}
-
-// startPrivate makes a cluster in a temporary directory and starts it.
-func startPrivate() error {
-	bin, err := programs()
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "nearside-pg-")
-	if err != nil {
-		return err
-	}
-	attr, err := drop(dir)
-	if err != nil {
-		return err
-	}
-	data := filepath.Join(dir, "data")
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "nearside", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-	initdb.SysProcAttr, initdb.Dir = attr, dir
-	if out, err := initdb.CombinedOutput(); err != nil {
-		_ = os.RemoveAll(dir)
-		return fmt.Errorf("initdb: %w: %s", err, bytes.TrimSpace(out))
-	}
-	var log bytes.Buffer
-	postgres := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-k", dir,
-		"-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200",
-		"-c", "shared_buffers=128MB", "-c", "max_wal_size=4GB", "-c", "logging_collector=off", "-c", "log_min_messages=fatal")
-	postgres.SysProcAttr, postgres.Dir = dying(attr), dir
-	postgres.Stdout, postgres.Stderr = &log, &log
-	if err := postgres.Start(); err != nil {
-		_ = os.RemoveAll(dir)
-		return fmt.Errorf("start postgres: %w", err)
-	}
-	exited := make(chan error, 1)
-	go func() { exited <- postgres.Wait() }()
-	server.stop = func() {
-		_ = postgres.Process.Signal(syscall.SIGINT) // fast shutdown
-		select {
-		case <-exited:
-		case <-time.After(20 * time.Second):
-			_ = postgres.Process.Kill()
-			<-exited
-		}
-		_ = os.RemoveAll(dir)
-	}
-	server.base = "postgres:///postgres?" + url.Values{"host": {dir}, "user": {"nearside"}, "sslmode": {"disable"}}.Encode()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		if err = admin(`SELECT 1`); err == nil {
-			return nil
-		}
-		select {
-		case died := <-exited:
-			exited <- died
-			server.stop()
-			return fmt.Errorf("postgres ended while starting: %w: %s", died, bytes.TrimSpace(log.Bytes()))
-		case <-time.After(20 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			server.stop()
-			return fmt.Errorf("postgres does not answer: %w", err)
-		}
-	}
-}
-
-// programs is the directory of initdb and postgres, the newest version first.
-func programs() (string, error) {
-	var dirs []string
-	for _, pattern := range []string{
-		"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin",
-		"/opt/homebrew/bin", "/usr/local/pgsql/bin",
-	} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			return "", err
-		}
-		slices.Reverse(found)
-		dirs = append(dirs, found...)
-	}
-	// PATH first, though its initdb may be a wrapper beside which there is no postgres.
-	dirs = append(filepath.SplitList(os.Getenv("PATH")), dirs...)
-	for _, dir := range dirs {
-		if runnable(filepath.Join(dir, "initdb")) && runnable(filepath.Join(dir, "postgres")) {
-			return dir, nil
-		}
-	}
-	return "", errors.New("tests need Postgres: install it (Debian: apt-get install postgresql; macOS: brew install postgresql) or set NEARSIDE_DATABASE_URL")
-}
-
-func runnable(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && !info.IsDir() && info.Mode()&0o111 != 0
-}
-
-// drop gives dir to an unprivileged user where this process is root, and says
-// how to start programs as that user.
-func drop(dir string) (*syscall.SysProcAttr, error) {
-	if os.Geteuid() != 0 {
-		return &syscall.SysProcAttr{}, nil
-	}
-	for _, name := range []string{"postgres", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, err := strconv.Atoi(u.Uid)
-		if err != nil {
-			return nil, err
-		}
-		gid, err := strconv.Atoi(u.Gid)
-		if err != nil {
-			return nil, err
-		}
-		if err := os.Chown(dir, uid, gid); err != nil {
-			return nil, err
-		}
-		return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
-	}
-	return nil, errors.New("as root, Postgres needs a user postgres or nobody to run as")
+	return errors.Join(err, db.Close())
 }
