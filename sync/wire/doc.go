@@ -10,4 +10,4 @@
 // exactly once, in the transaction that advances the holder's cursor.
 package wire
 
-//go:generate protoc -I ../.. --go_out=../.. --go_opt=module=nearside --connect-go_out=../.. --connect-go_opt=module=nearside,simple sync/wire/exchange.proto
+//go:generate protoc -I ../.. --go_out=../.. --go_opt=module=nearside --connect-go_out=../.. --connect-go_opt=module=nearside,simple sync/wire/exchange.proto sync/wire/peer.proto

@@ -1,0 +1,256 @@
+// Package peer is the port on which the nodes of one region talk to each
+// other: a view or click that arrived at the wrong node is judged by its home
+// one hop away, and a node that lost the core takes catalog and controls from
+// a peer that did not.
+//
+// # What it promises
+//
+// An answer to Judge means that the judgement is durable at the home. The port
+// answers only callers that hold the region's key. Nothing here creates credit:
+// the home judges with its own leases, and its dedupe window makes a repeated
+// Judge harmless.
+//
+// # How it fails
+//
+// A home that does not answer within the client's timeout may have judged all
+// the same; the caller then keeps the event as a foreign one, the core passes it
+// to the home, and the home finds it judged already. A node without keys opens
+// no port: its region then has one node, or sends such events through the core.
+//
+// # What it leaves out
+//
+// Journal replication between peers, and TLS: run the peer port in a private
+// network.
+package peer
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"nearside/sync/wire"
+	"nearside/sync/wire/wireconnect"
+)
+
+const (
+	maxRequest  = 64 << 10  // a Judge or News request, bytes
+	maxResponse = 256 << 20 // a catalog, bytes
+	idleFor     = 90 * time.Second
+)
+
+// ErrNotHome says that the node asked is not the event's home.
+var ErrNotHome = errors.New("this node is not the event's home")
+
+// Judge judges an event of its own holder and returns once that is durable,
+// with the outcome of wire.Verdict. It returns ErrNotHome for another's event.
+type Judge interface {
+	Judge(ctx context.Context, event *wire.Event) (outcome uint32, err error)
+}
+
+// Source has the newest catalog bytes and controls that this node applied.
+type Source interface {
+	Catalog() (version uint64, published []byte)
+	Controls(after uint64) (controls []*wire.Control, version uint64)
+}
+
+// Bearer is what a caller shows, derived from one of the region's gossip keys,
+// so that the key itself never travels.
+func Bearer(key []byte) (string, error) {
+	b, err := hkdf.Key(sha256.New, key, nil, "nearside peer port 1", 32)
+	if err != nil {
+		return "", fmt.Errorf("derive the peer credential: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(b), nil
+}
+
+// Server answers the peer port.
+type Server struct {
+	judge  Judge
+	source Source
+
+	mu      sync.RWMutex
+	bearers []string
+}
+
+// NewServer answers callers that hold one of the keys.
+func NewServer(judge Judge, source Source, keys [][]byte) (*Server, error) {
+	s := &Server{judge: judge, source: source}
+	if err := s.UseKeys(keys); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// UseKeys replaces the keys whose holders are answered.
+func (s *Server) UseKeys(keys [][]byte) error {
+	if len(keys) == 0 {
+		return errors.New("peer port: at least one key is wanted")
+	}
+	bearers := make([]string, len(keys))
+	for i, k := range keys {
+		b, err := Bearer(k)
+		if err != nil {
+			return err
+		}
+		bearers[i] = "Bearer " + b
+	}
+	s.mu.Lock()
+	s.bearers = bearers
+	s.mu.Unlock()
+	return nil
+}
+
+// Handler is the port's HTTP handler.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(wireconnect.NewPeerHandler((*service)(s), connect.WithReadMaxBytes(maxRequest)))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.authorized(r.Header.Get("Authorization")) {
+			http.Error(w, "unauthorized", http.StatusUnauthorized)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) authorized(header string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	ok := 0
+	for _, b := range s.bearers {
+		ok |= subtle.ConstantTimeCompare([]byte(header), []byte(b))
+	}
+	return ok == 1
+}
+
+// service keeps the generated methods off Server's own set.
+type service Server
+
+func (s *service) Judge(ctx context.Context, req *wire.JudgeRequest) (*wire.JudgeResponse, error) {
+	e := req.GetEvent()
+	if k := e.GetKind(); k != 1 && k != 2 {
+		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("event.kind: %d, expected 1 (view) or 2 (click)", k))
+	}
+	outcome, err := s.judge.Judge(ctx, e)
+	switch {
+	case errors.Is(err, ErrNotHome):
+		return nil, connect.NewError(connect.CodeNotFound, err)
+	case err != nil:
+		return nil, connect.NewError(connect.CodeUnavailable, fmt.Errorf("judge event %d of boot %x: %w", e.GetSeq(), e.GetBoot(), err))
+	}
+	return &wire.JudgeResponse{Outcome: outcome}, nil
+}
+
+func (s *service) News(_ context.Context, req *wire.NewsRequest) (*wire.NewsResponse, error) {
+	res := &wire.NewsResponse{}
+	if version, published := s.source.Catalog(); version > req.GetCatalog() {
+		res.Catalog = published
+	}
+	res.Controls, res.ControlVersion = s.source.Controls(req.GetControl())
+	return res, nil
+}
+
+// Client asks the peers of this node's region.
+type Client struct {
+	http   *http.Client
+	bearer string
+	limit  time.Duration
+}
+
+// NewClient shows the credential of the first key, and waits for a judgement
+// for at most the limit.
+func NewClient(keys [][]byte, limit time.Duration) (*Client, error) {
+	if len(keys) == 0 {
+		return nil, errors.New("peer client: at least one key is wanted")
+	}
+	b, err := Bearer(keys[0])
+	if err != nil {
+		return nil, err
+	}
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	return &Client{
+		http: &http.Client{Transport: &http.Transport{
+			Protocols:       &protocols,
+			DialContext:     (&net.Dialer{Timeout: limit}).DialContext,
+			IdleConnTimeout: idleFor,
+		}},
+		bearer: "Bearer " + b,
+		limit:  limit,
+	}, nil
+}
+
+// Close drops idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Judge has the node at addr, the event's home, judge it. ErrNotHome: it is not
+// the home any more. Any other error leaves open whether it judged.
+func (c *Client) Judge(ctx context.Context, addr string, event *wire.Event) (uint32, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.limit)
+	defer cancel()
+	res, err := c.to(addr).Judge(ctx, &wire.JudgeRequest{Event: event})
+	if connect.CodeOf(err) == connect.CodeNotFound {
+		return 0, ErrNotHome
+	}
+	if err != nil {
+		return 0, fmt.Errorf("judge at %s: %w", addr, err)
+	}
+	return res.GetOutcome(), nil
+}
+
+// News asks the node at addr for what is newer than these versions.
+func (c *Client) News(ctx context.Context, addr string, catalogVersion, controlVersion uint64) (*wire.NewsResponse, error) {
+	res, err := c.to(addr).News(ctx, &wire.NewsRequest{Catalog: catalogVersion, Control: controlVersion})
+	if err != nil {
+		return nil, fmt.Errorf("news from %s: %w", addr, err)
+	}
+	return res, nil
+}
+
+func (c *Client) to(addr string) wireconnect.PeerClient {
+	return wireconnect.NewPeerClient(c.http, "http://"+addr,
+		connect.WithReadMaxBytes(maxResponse),
+		connect.WithInterceptors(connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
+			return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+				req.Header().Set("Authorization", c.bearer)
+				return next(ctx, req)
+			}
+		})))
+}
+
+// Serve answers on the listener until ctx ends, then lets requests under way
+// finish for at most the grace.
+func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	srv := &http.Server{
+		Handler: s.Handler(), Protocols: &protocols,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * idleFor, MaxHeaderBytes: 8 << 10,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve the peer port: %w", err)
+	case <-ctx.Done():
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	err := srv.Shutdown(end)
+	if err != nil {
+		err = errors.Join(err, srv.Close())
+	}
+	<-failed
+	return err
+}
