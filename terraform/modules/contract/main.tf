@@ -1,0 +1,1 @@
+# Pure: no resources. The region map comes in, is refused or normalised, and goes out.

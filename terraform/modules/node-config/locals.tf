@@ -1,0 +1,101 @@
+locals {
+  edge = var.role == "edge"
+  unit = "nearside-${var.role}.service"
+  lib  = "/usr/local/lib/nearside"
+
+  ops_port = local.edge ? var.public_port + 1 : var.public_port + 2
+
+  # Each credential is a file that only the unit can read; the binary gets its
+  # path, in the variable that CONTRACT.md names for it.
+  credential_variables = {
+    for name in keys(var.credentials) : name => "NEARSIDE_${upper(replace(name, "-", "_"))}_FILE"
+  }
+
+  environment = merge(
+    { NEARSIDE_OPS_LISTEN = "${var.ops_address}:${local.ops_port}" },
+    local.edge ? {
+      NEARSIDE_REGION        = var.region
+      NEARSIDE_PUBLIC_LISTEN = ":${var.public_port}"
+      NEARSIDE_GOSSIP_LISTEN = ":${var.public_port + 2}"
+      NEARSIDE_PEER_LISTEN   = ":${var.public_port + 3}"
+      NEARSIDE_PUBLIC_URL    = var.public_url
+      NEARSIDE_CORE_URL      = var.core_url
+      NEARSIDE_STATE_DIR     = "/var/lib/nearside-edge"
+      } : {
+      NEARSIDE_ADMIN_LISTEN = ":${var.public_port}"
+      NEARSIDE_SYNC_LISTEN  = ":${var.public_port + 1}"
+    },
+    local.edge && var.core_ca != "" ? { NEARSIDE_CORE_CA_FILE = "/etc/nearside/core-ca.pem" } : {},
+    var.environment,
+  )
+
+  timers = local.edge && var.cloud != "none" ? "nearside-saturation.timer nearside-termination.service" : ""
+
+  node_conf = join("\n", concat([
+    "ROLE=${var.role}",
+    "REGION=${var.region}",
+    "NODE=${var.node}",
+    "CREDENTIALS='${join(" ", [for name, ref in var.credentials : "${name}=${ref}"])}'",
+    "ARTIFACT_URL='${var.artifact.url}'",
+    "ARTIFACT_SHA256=${var.artifact.sha256}",
+    "TIMERS='${local.timers}'",
+    "export INSTALL_READY_URL=http://${var.ops_address}:${local.ops_port}/readyz",
+    "",
+  ]))
+
+  cloud_env = join("\n", concat(
+    [for k, v in var.cloud_settings : "${k}=${v}"],
+    [
+      "SATURATION_REGION=${var.region}",
+      "SATURATION_METRICS_URL=http://${var.ops_address}:${local.ops_port}/metrics",
+      "",
+    ],
+  ))
+
+  unit_text = templatefile("${path.module}/templates/nearside.service.tftpl", {
+    role        = var.role
+    region      = var.region
+    credentials = local.credential_variables
+    low_port    = var.public_port < 1024
+    stop_after  = local.edge ? var.drain_seconds : 60
+  })
+
+  scripts = {
+    for name in concat(
+      ["nearside-bootstrap", "nearside-install", "nearside-secret"],
+      local.edge ? ["nearside-drain"] : [],
+      local.timers == "" ? [] : ["nearside-saturation", "nearside-termination"],
+    ) : "${local.lib}/${name}" => { mode = "0755", content = file("${path.module}/files/${name}") }
+  }
+
+  timer_units = local.timers == "" ? {} : {
+    for name in ["nearside-saturation.service", "nearside-saturation.timer", "nearside-termination.service"] :
+    "/etc/systemd/system/${name}" => {
+      mode    = "0644"
+      content = templatefile("${path.module}/templates/${name}.tftpl", { cloud = var.cloud, drain_seconds = var.drain_seconds })
+    }
+  }
+
+  files = merge(
+    local.scripts,
+    local.timer_units,
+    {
+      "/etc/systemd/system/${local.unit}" = { mode = "0644", content = local.unit_text }
+      "/etc/nearside/${var.role}.env"     = { mode = "0644", content = local.env_text }
+      "/etc/nearside/node.conf"           = { mode = "0644", content = local.node_conf }
+      "/etc/nearside/cloud.env"           = { mode = "0644", content = local.cloud_env }
+    },
+    local.edge && var.core_ca != "" ? { "/etc/nearside/core-ca.pem" = { mode = "0644", content = var.core_ca } } : {},
+  )
+
+  env_text = join("", [for k, v in local.environment : "${k}=\"${v}\"\n"])
+
+  user_data = "#cloud-config\n${yamlencode({
+    package_update = true
+    packages       = ["ca-certificates", "curl"]
+    write_files = [
+      for path, f in local.files : { path = path, permissions = f.mode, owner = "root:root", content = f.content }
+    ]
+    runcmd = [["${local.lib}/nearside-bootstrap"]]
+  })}"
+}
