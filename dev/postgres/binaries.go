@@ -9,9 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
-	"slices"
 	"strconv"
+
+	"nearside/dev/packages"
 )
 
 // MinMajor is the oldest Postgres that the schema and the queries are written for.
@@ -42,8 +42,8 @@ func Find() (Binaries, error) {
 func find(globs []string) (Binaries, error) {
 	var dirs []string
 	if path, err := exec.LookPath("initdb"); err == nil {
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			dirs = append(dirs, filepath.Dir(real))
+		if path, err = filepath.EvalSymlinks(path); err == nil {
+			dirs = append(dirs, filepath.Dir(path))
 		}
 	}
 	for _, glob := range globs {
@@ -91,8 +91,8 @@ func majorOf(binary string) (int, error) {
 }
 
 // FindOrInstall finds Postgres, or installs it through apt and says so on
-// out. A plain user needs sudo for that; where it cannot be had, the error is
-// one line that says what to install.
+// out. Where that cannot be done, the error is one line that says what to
+// install.
 func FindOrInstall(ctx context.Context, out io.Writer) (Binaries, error) {
 	found, err := Find()
 	if err == nil || !errors.Is(err, ErrNotFound) {
@@ -104,39 +104,18 @@ func FindOrInstall(ctx context.Context, out io.Writer) (Binaries, error) {
 	return Find()
 }
 
+// noCluster keeps Debian's package from creating and starting a cluster on
+// port 5432, which nothing here needs.
+const noCluster = "/etc/postgresql-common/createcluster.d/nearside-dev.conf"
+
 func install(ctx context.Context, out io.Writer, missing error) error {
-	advice := fmt.Errorf("%w: install version %d or later (Debian, Ubuntu: sudo apt-get install postgresql; macOS: brew install postgresql), or set NEARSIDE_DATABASE_URL", missing, MinMajor)
-	if _, err := exec.LookPath("apt-get"); err != nil || runtime.GOOS != "linux" {
-		return advice
+	fmt.Fprintln(out, missing)
+	err := packages.WriteFile(ctx, noCluster, "create_main_cluster = false\n")
+	if err == nil {
+		err = errors.Join(packages.Install(ctx, out, "postgresql"), packages.RemoveFile(ctx, noCluster))
 	}
-	var prefix []string
-	if os.Geteuid() != 0 {
-		prefix = []string{"sudo", "-n"}
-		if info, err := os.Stdin.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			prefix = []string{"sudo"} // it may ask for a password
-		}
-		if err := exec.CommandContext(ctx, prefix[0], append(prefix[1:], "true")...).Run(); err != nil {
-			return advice
-		}
-	}
-	fmt.Fprintln(out, "no Postgres found: installing Debian's package postgresql with apt-get")
-	// Debian's package would also create and start a cluster on port 5432,
-	// which nothing here needs.
-	for _, step := range [][]string{
-		{"mkdir", "-p", "/etc/postgresql-common/createcluster.d"},
-		{"sh", "-c", "echo 'create_main_cluster = false' >" + noCluster},
-		{"apt-get", "update"},
-		{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends", "postgresql"},
-		{"rm", "-f", noCluster},
-	} {
-		args := slices.Concat(prefix, step)
-		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, out, out
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("%s: %w; %w", step[0], err, advice)
-		}
+	if err != nil {
+		return fmt.Errorf("%w, and it cannot be installed (%w): install Postgres %d or later by hand (sudo apt-get install postgresql, brew install postgresql) or set NEARSIDE_DATABASE_URL", missing, err, MinMajor)
 	}
 	return nil
 }
-
-const noCluster = "/etc/postgresql-common/createcluster.d/nearside-dev.conf"

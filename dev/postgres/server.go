@@ -47,7 +47,7 @@ func Unprivileged() (Account, error) {
 		}
 		return Account{name: name, uid: uid, gid: gid, drop: true}, nil
 	}
-	return Account{}, errors.New("Postgres refuses to run as root, and there is neither a user postgres nor a user nobody to run it as")
+	return Account{}, errors.New("as root: Postgres refuses to run as root, and there is neither a user postgres nor a user nobody to run it as")
 }
 
 // Apply makes cmd run as the account.
@@ -168,7 +168,7 @@ func WaitReady(ctx context.Context, url, log string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("Postgres does not answer: %w; its log: %s", err, tail(log))
+			return fmt.Errorf("wait for Postgres: it does not answer: %w; its log: %s", err, tail(log))
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

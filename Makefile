@@ -1,0 +1,82 @@
+# Everything a developer of nearside runs. `make` alone lists it.
+
+GO      ?= go
+BIN     := $(CURDIR)/bin
+TOOLS   := $(BIN)/tools
+
+# Tools live in a folder named after their version, so that another version is another file.
+LINT    := $(TOOLS)/golangci-lint-v2.15.0/golangci-lint
+SQLC    := $(TOOLS)/sqlc-v1.31.1/sqlc
+PBGO    := $(TOOLS)/protoc-gen-go-v1.36.12/protoc-gen-go
+CONNECT := $(TOOLS)/protoc-gen-connect-go-v1.21.1/protoc-gen-connect-go
+install  = GOBIN=$(@D) $(GO) install $(1)@$(patsubst $(@F)-%,%,$(notdir $(@D)))
+
+# What may take long runs apart from the rest, so that it has the machine to itself.
+E2E   := nearside/dev/e2e
+SHORT  = $(shell $(GO) list ./... | grep -v '^$(E2E)$$')
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test need vet lint unit e2e bench fuzz generate geo terraform-test clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## bin/nearside-core, bin/nearside-edge and bin/nearside-dev
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/ \
+		./core/cmd/nearside-core ./edge/cmd/nearside-edge ./dev/cmd/nearside-dev
+
+run: build ## a core and three regions on this machine, with sample traffic
+	$(BIN)/nearside-dev up
+
+test: need vet lint unit e2e ## everything, on a fresh machine too: vet, lint, tests with the race detector, end to end
+
+need: ## install what the tests need and this machine lacks
+	$(GO) run ./dev/cmd/nearside-dev need
+
+vet: ## go vet
+	$(GO) vet ./...
+
+lint: $(LINT) ## golangci-lint, with the import rules
+	$(LINT) run ./...
+
+unit: $(LINT) ## the tests that start no world
+	NEARSIDE_GOLANGCI_LINT=$(LINT) $(GO) test -race -timeout 15m $(SHORT)
+
+e2e: ## the tests that drive the real binaries
+	$(GO) test -race -timeout 15m -count=1 -v $(E2E)
+
+FUZZTIME ?= 10s
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
+			echo "$$(dirname $$file) $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$(dirname $$file); \
+		done; done
+
+bench: ## the Go benchmarks; ONLY=regexp selects
+	$(GO) test -run '^$$' -bench '$(or $(ONLY),.)' -benchmem ./...
+
+generate: $(SQLC) $(PBGO) $(CONNECT) ## protobuf, Connect and sqlc code (needs protoc)
+	@command -v protoc >/dev/null || { echo "protoc is missing: sudo apt-get install protobuf-compiler"; exit 1; }
+	PATH="$(dir $(SQLC)):$(dir $(PBGO)):$(dir $(CONNECT)):$$PATH" $(GO) generate ./...
+
+geo: ## refresh the data built into the edge (needs npm)
+	$(GO) generate ./edge/visitor
+
+terraform-test: ## check terraform/ as far as it can be without a cloud
+	terraform/tests/run.sh
+
+clean: ## remove what was built, and the state of make run
+	rm -rf $(BIN) .nearside
+
+$(LINT):
+	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
+
+$(SQLC):
+	$(call install,github.com/sqlc-dev/sqlc/cmd/sqlc)
+
+$(PBGO):
+	$(call install,google.golang.org/protobuf/cmd/protoc-gen-go)
+
+$(CONNECT):
+	$(call install,connectrpc.com/connect/cmd/protoc-gen-connect-go)
