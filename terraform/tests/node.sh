@@ -236,13 +236,26 @@ PY
 
   local b=$work/boot
   mkdir -p "$b/etc" "$b/lib"
+  cp "$c/edge/etc/nearside/edge.env" "$b/etc"
   cp "$c"/edge/usr/local/lib/nearside/* "$b/lib"
   sed "s#^export INSTALL_READY_URL=.*#export INSTALL_READY_URL=http://127.0.0.1:$port/readyz INSTALL_READY_COUNT=1 INSTALL_PREFIX=$m/opt#" \
     "$c/edge/etc/nearside/node.conf" >"$b/etc/node.conf"
-  : >"$m/systemctl.log"
-  check "bootstrap: a node of what was rendered" env BOOTSTRAP_CONF="$b/etc/node.conf" BOOTSTRAP_ETC="$b/etc" INSTALL_SYSTEMCTL="$m/systemctl" "$b/lib/nearside-bootstrap"
+  bootstrap() {
+    : >"$m/systemctl.log"
+    env BOOTSTRAP_CONF="$b/etc/node.conf" BOOTSTRAP_ETC="$b/etc" BOOTSTRAP_UNITS="$c/edge/etc/systemd/system" INSTALL_SYSTEMCTL="$m/systemctl" "$b/lib/nearside-bootstrap"
+  }
+  check "bootstrap: a node of what was rendered" bootstrap
   check "bootstrap: its name" grep -qx NEARSIDE_NODE=eu-west-1 "$b/etc/node.env"
   check "bootstrap: its credential, for root alone" bash -c "grep -qx here '$b/etc/credentials/join-token' && [ \$(stat -c %a '$b/etc/credentials') = 700 ]"
   check "bootstrap: its release runs" test "$(readlink "$m/opt/edge/current")" = "releases/$one"
   check "bootstrap: the drain waits for its order" grep -qx 'enable --now nearside-termination.service' "$m/systemctl.log"
+  check "bootstrap: again, nothing new" bootstrap
+  check "bootstrap: … and nothing is restarted" hasnt "$m/systemctl.log" '^restart'
+  echo 'NEARSIDE_NEW="1"' >>"$b/etc/edge.env"
+  check "bootstrap: again, with another setting" bootstrap
+  check "bootstrap: … and the unit is restarted once" test "$(grep -c '^restart' "$m/systemctl.log")" = 1
+
+  terraform -chdir="$root/modules/node-config" output -state="$c/edge.tfstate" -raw install_script >"$b/lay.sh" 2>/dev/null
+  sed -E "s#(/etc/nearside|/etc/systemd|/usr/local/lib)#$b/laid\1#g" "$b/lay.sh" >"$b/lay-here.sh"
+  check "install_script: lays the same files" bash -c "sh '$b/lay-here.sh' && diff -r '$b/laid/usr' '$c/edge/usr' && diff -r '$b/laid/etc' '$c/edge/etc'"
 }

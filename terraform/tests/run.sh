@@ -169,9 +169,10 @@ section_units() {
 }
 
 . "$here/node.sh"
+. "$here/dns.sh"
 
 
-sections=(format validate units node)
+sections=(format validate units node dns)
 [ $# -gt 0 ] && sections=("$@")
 prepare
 for section in "${sections[@]}"; do

@@ -18,6 +18,21 @@ output "files" {
   value       = local.files
 }
 
+output "install_script" {
+  description = "A shell script that lays the files on a machine that is there already."
+  value = join("\n", concat(
+    ["set -eu", "install -d -m 0755 ${join(" ", distinct([for path in keys(local.files) : dirname(path)]))}"],
+    flatten([for path, f in local.files : [
+      "base64 -d >${path}.new <<'END'",
+      base64encode(f.content),
+      "END",
+      "chmod ${f.mode} ${path}.new",
+      "mv ${path}.new ${path}",
+    ]]),
+    [""],
+  ))
+}
+
 output "unit" {
   description = "Name of the systemd unit."
   value       = local.unit
