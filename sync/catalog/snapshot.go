@@ -136,6 +136,7 @@ type Flight struct {
 	FrequencyCap       int32     `json:"frequency_cap,omitempty"` // offers per client and window; 0: none
 	FrequencyWindow    int32     `json:"frequency_window_seconds,omitempty"`
 	Roadblock          bool      `json:"roadblock,omitempty"` // asks for all placements of a page
+	Demand             []uint32  `json:"demand,omitempty"`    // weights of the hours of a week from Monday 00:00 UTC, for traffic pacing; empty: not known
 	State              State     `json:"state,omitempty"`     // the control in force when the snapshot was made
 	Control            uint64    `json:"control,omitempty"`   // its version
 }
@@ -213,11 +214,17 @@ type GeoRegion struct {
 	Countries []string `json:"countries"` // ISO 3166-1 alpha-2, upper case
 }
 
-// Page holds what is known of one page of a publisher: keywords found on it
-// and its distance to advertisers, by advertiser slug.
+// HoursPerWeek is the length of Flight.Demand where it is known.
+const HoursPerWeek = 7 * 24
+
+// Page holds what is known of one page of a publisher: keywords found on it,
+// its distance to advertisers by advertiser slug, and its similarity to ads by
+// ad slug (0 nothing in common, 1 the same).
 type Page struct {
 	Publisher uint32             `json:"publisher"`
 	URL       string             `json:"url"`
 	Keywords  []string           `json:"keywords,omitempty"`
 	Distances map[string]float64 `json:"distances,omitempty"`
+
+	Similarities map[string]float64 `json:"similarities,omitempty"`
 }

@@ -1,0 +1,83 @@
+package decision
+
+import (
+	"math/bits"
+	"sync/atomic"
+
+	"nearside/sync/catalog"
+	"nearside/sync/lease"
+)
+
+// Rate is the denominator of Account.Rho: rates are in millionths.
+const Rate = 1_000_000
+
+// Account is what deciding reads of one budget. Its owner writes it and
+// deciding reads it at the same time; the fields need not agree with each
+// other, since being wrong for a moment costs an offer that is not billed and
+// never money. Left and InFlight are in the budget's unit, events or micros.
+type Account struct {
+	Left     atomic.Int64  // may be spent here now: leased, released by pacing, not yet spent
+	InFlight atomic.Int64  // reserved by offers that are not yet viewed (clicked)
+	Settled  atomic.Int64  // delivered everywhere: as last heard, and here since
+	Rho      atomic.Uint32 // the part of offers that is viewed (clicked), in millionths; 0: not measured, counts as 1
+}
+
+// Room reports whether one more offer, which may debit unit, fits:
+// Left − InFlight × ρ ≥ unit × ρ.
+func (a *Account) Room(unit int64) bool {
+	left := a.Left.Load()
+	if left < 0 {
+		return false
+	}
+	rho := uint64(a.Rho.Load())
+	if rho == 0 {
+		rho = Rate
+	}
+	wanted := uint64(max(0, a.InFlight.Load())) + uint64(unit)
+	if uint64(left) < 1<<40 && wanted < 1<<32 {
+		return uint64(left)*Rate >= wanted*rho
+	}
+	leftHigh, leftLow := bits.Mul64(uint64(left), Rate)
+	wantedHigh, wantedLow := bits.Mul64(wanted, rho)
+	return leftHigh > wantedHigh || leftHigh == wantedHigh && leftLow >= wantedLow
+}
+
+// Switch is what an operator last said about one flight. The control with the
+// higher version is in force: this one or the catalog's. Who writes it stores
+// State before Version.
+type Switch struct {
+	State   atomic.Uint32 // catalog.State
+	Version atomic.Uint64
+}
+
+// Books holds the accounts and switches. The same budget, or flight, always
+// has the same pointer, for the life of the process. Only Compile and Roll call
+// it, never a decision.
+type Books interface {
+	Account(lease.Budget) *Account
+	Switch(flight uint32) *Switch
+}
+
+// accounts of the days of one daily cap: enough slots that the days around now
+// never meet in one.
+type days [4]atomic.Pointer[dayAccount]
+
+type dayAccount struct {
+	day     catalog.Day
+	account *Account
+}
+
+// of is the account of a day, nil where Roll has not prepared it.
+func (d *days) of(day catalog.Day) *Account {
+	if a := d[uint32(day)%uint32(len(d))].Load(); a != nil && a.day == day {
+		return a.account
+	}
+	return nil
+}
+
+func (d *days) prepare(books Books, kind lease.Kind, owner uint32, day catalog.Day) {
+	slot := &d[uint32(day)%uint32(len(d))]
+	if a := slot.Load(); a == nil || a.day != day {
+		slot.Store(&dayAccount{day, books.Account(lease.Of(kind, owner, int32(day)))})
+	}
+}

@@ -1,0 +1,298 @@
+package decision
+
+import (
+	"math/bits"
+
+	"nearside/sync/catalog"
+)
+
+// chosen is an eligible flight with the weights of those up to it.
+type chosen struct {
+	candidate *candidate
+	upTo      int64
+}
+
+// Decide chooses an ad for a request at now, in unix milliseconds. The same
+// catalog, request, accounts, now and seed give the same outcome. It needs no
+// candidates from a cache; it finds them tier by tier in the index.
+func (c *Catalog) Decide(r *Request, s *Scratch, now int64, seed uint64, out *Outcome) {
+	p := c.begin(r, s, seed, out)
+	if p == nil {
+		return
+	}
+	c.resolve(r, s, p, now)
+	c.reach(s)
+	s.candidates = s.candidates[:0]
+	for tier := catalog.Paid; tier <= catalog.House; tier++ {
+		if !s.query.types.Has(tier) {
+			continue
+		}
+		from := len(s.candidates)
+		c.collect(s, tier)
+		if chooseFlight(s.candidates[from:], r, s, p, now, seed, out) {
+			s.unmark()
+			s.query.chooseAd(seed, out)
+			return
+		}
+	}
+	s.unmark()
+	out.refuse(len(s.candidates))
+}
+
+func (out *Outcome) refuse(candidates int) {
+	out.Reason = NoneEligible
+	if candidates == 0 {
+		out.Reason = NoCandidates
+	}
+}
+
+// begin clears what the last decision left, and settles what is settled by the
+// gate or by force. It returns the publisher if there is still something to
+// decide.
+func (c *Catalog) begin(r *Request, s *Scratch, seed uint64, out *Outcome) *Publisher {
+	*out = Outcome{}
+	s.refused = s.refused[:0]
+	p := c.current(r.Publisher)
+	switch {
+	case p == nil:
+		out.Reason = NoCandidates
+	case r.PlacementIndex > 0 && !p.AllowMultiplePlacements:
+		out.Reason = MultiplePlacements
+	case r.Mobile && p.IgnoreMobileTraffic:
+		out.Reason = MobileIgnored
+	case r.ForceAd != "" || r.ForceCampaign != "":
+		c.force(r, s, p, seed, out)
+	default:
+		return p
+	}
+	return nil
+}
+
+// current is p in this catalog, since a request may still name the publisher
+// of the one before.
+func (c *Catalog) current(p *Publisher) *Publisher {
+	if p == nil || p.catalog == c {
+		return p
+	}
+	return c.publishers[p.Slug]
+}
+
+// Refused are the flights that matched the last request made with this
+// scratch but could not be offered, and why. It is valid until the next one.
+func (s *Scratch) Refused() []Refusal { return s.refused }
+
+// chooseFlight draws one of a tier's candidates by weight, and reports whether
+// there was one to draw.
+func chooseFlight(candidates []candidate, r *Request, s *Scratch, p *Publisher, now int64, seed uint64, out *Outcome) bool {
+	if len(candidates) == 0 {
+		return false
+	}
+	day := catalog.DayOfMillis(now)
+	var earnings *Account
+	earningsCapped := candidates[0].flight.Campaign.Type == catalog.Paid && p.capped(day)
+	if earningsCapped {
+		earnings = p.days.of(day)
+	}
+	s.eligible = s.eligible[:0]
+	total := int64(0)
+	for i := range candidates {
+		candidate := &candidates[i]
+		f := candidate.flight
+		weight, reason := f.weigh(candidate, now, day)
+		if reason == None && earningsCapped && (earnings == nil || earnings.Left.Load() <= 0 || !earnings.Room(f.price)) {
+			reason = PublisherDailyCap
+		}
+		if reason == None && len(r.Capped)+len(r.Taken) > 0 {
+			reason = f.refusesClient(r)
+		}
+		if reason != None {
+			s.refused = append(s.refused, Refusal{f, reason})
+			continue
+		}
+		total += weight
+		s.eligible = append(s.eligible, chosen{candidate, total})
+	}
+	if total == 0 {
+		return false
+	}
+	drawn := draw(seed, flightDraw, total)
+	low, high := 0, len(s.eligible)-1
+	for low < high {
+		if middle := (low + high) / 2; s.eligible[middle].upTo > drawn {
+			high = middle
+		} else {
+			low = middle + 1
+		}
+	}
+	out.Flight = s.eligible[low].candidate.flight
+	out.Total = total
+	out.Weight = s.eligible[low].upTo
+	if low > 0 {
+		out.Weight -= s.eligible[low-1].upTo
+	}
+	return true
+}
+
+// weigh is the flight's weight at now, or why it may not be offered. What is
+// checked here changes from moment to moment.
+func (f *Flight) weigh(c *candidate, now int64, day catalog.Day) (int64, Reason) {
+	switch f.State() {
+	case catalog.Run:
+	case catalog.Pause:
+		return 0, Paused
+	default:
+		return 0, Killed
+	}
+	if now < f.schedule.Start {
+		return 0, NotStarted
+	}
+	views, clicks := f.needs(now)
+	weight := int64(0)
+	if views > 0 || clicks > 0 {
+		weight = f.weight(views, clicks, c, now)
+	}
+	if weight == 0 {
+		return 0, f.whyNoNeed(now)
+	}
+	if r := f.refusesMoney(views, clicks, day); r != None {
+		return 0, r
+	}
+	return weight, None
+}
+
+// refusesClient checks what the client and its page have had.
+func (f *Flight) refusesClient(r *Request) Reason {
+	if contains(r.Capped, f.ID) {
+		return FrequencyCap
+	}
+	if !f.Roadblock && contains(r.Taken, f.Advertiser.ID) {
+		return Competing
+	}
+	return None
+}
+
+// chooseAd draws one of the flight's live ads by weight. A flight is a
+// candidate only if it has one of a requested type.
+func (q *query) chooseAd(seed uint64, out *Outcome) {
+	total := int64(0)
+	for _, a := range out.Flight.Ads {
+		if a.Live {
+			_, weight := q.weighAd(a)
+			total += weight
+		}
+	}
+	drawn := draw(seed, adDraw, total)
+	for _, a := range out.Flight.Ads {
+		if !a.Live {
+			continue
+		}
+		placement, weight := q.weighAd(a)
+		if drawn < weight {
+			out.Filled, out.Ad, out.Placement = true, a, placement
+			return
+		}
+		drawn -= weight
+	}
+}
+
+// weighAd is the first placement that the ad matches and its weight there; the
+// weight is 0 if it matches none.
+func (q *query) weighAd(a *Ad) (placement int, weight int64) {
+	for i, p := range q.placements {
+		if p.adType < 0 || !contains(a.types, p.adType) {
+			continue
+		}
+		weight := p.priority
+		if a.Of.PrioritizeAdsCTR {
+			weight += a.ctrWeight
+		}
+		if q.page != nil {
+			if similarity, known := q.page.similarities[a.ID]; known {
+				weight += step(similarity, similaritySteps)
+			}
+		}
+		return i, weight
+	}
+	return 0, 0
+}
+
+// force answers a request that names an ad or a campaign. Nothing is asked of
+// the flight; the ad must carry a requested type, and be live unless it is
+// named itself.
+func (c *Catalog) force(r *Request, s *Scratch, p *Publisher, seed uint64, out *Outcome) {
+	out.Forced = true
+	q := &s.query
+	q.page = nil
+	if r.URL != "" {
+		q.page = p.pages[r.URL]
+	}
+	c.resolvePlacements(r, q)
+	if r.ForceAd != "" {
+		a := c.adSlugs[r.ForceAd]
+		if a == nil || r.ForceCampaign != "" && a.Of.Campaign.Slug != r.ForceCampaign {
+			out.Reason = UnknownForced
+			return
+		}
+		placement, weight := q.weighAd(a)
+		if weight == 0 {
+			out.Reason = ForcedAdType
+			return
+		}
+		out.Filled, out.Flight, out.Ad, out.Placement = true, a.Of, a, placement
+		return
+	}
+	of := c.campaigns[r.ForceCampaign]
+	if of == nil {
+		out.Reason = UnknownForced
+		return
+	}
+	possible := int64(0)
+	for _, f := range of.flights {
+		if q.hasAd(f) {
+			possible++
+		}
+	}
+	if possible == 0 {
+		out.Reason = ForcedAdType
+		return
+	}
+	drawn := draw(seed, flightDraw, possible)
+	for _, f := range of.flights {
+		if !q.hasAd(f) {
+			continue
+		}
+		if drawn == 0 {
+			out.Flight = f
+			break
+		}
+		drawn--
+	}
+	q.chooseAd(seed, out)
+}
+
+// hasAd reports whether the flight has a live ad of a requested type.
+func (q *query) hasAd(f *Flight) bool {
+	for _, a := range f.Ads {
+		if _, weight := q.weighAd(a); a.Live && weight > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// The draws that one decision makes from its seed.
+const (
+	flightDraw = 1
+	adDraw     = 2
+)
+
+// draw is a number from 0 to below n, which is positive: the high half of n
+// times a number that splitmix64 makes of the seed and the draw.
+func draw(seed, which uint64, n int64) int64 {
+	z := seed + which*0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	z ^= z >> 31
+	high, _ := bits.Mul64(z, uint64(n))
+	return int64(high)
+}

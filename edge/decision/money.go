@@ -1,0 +1,58 @@
+package decision
+
+import (
+	"nearside/sync/catalog"
+	"nearside/sync/pacing"
+)
+
+// needs are the views and clicks that the flight needs now, from what has been
+// delivered everywhere.
+func (f *Flight) needs(now int64) (views, clicks int64) {
+	if f.Views != nil {
+		views = f.schedule.Need(f.SoldViews, f.Views.Settled.Load(), now)
+	}
+	if f.Clicks != nil {
+		clicks = f.schedule.Need(f.SoldClicks, f.Clicks.Settled.Load(), now)
+	}
+	return views, clicks
+}
+
+func (f *Flight) weight(views, clicks int64, c *candidate, now int64) int64 {
+	overdue := int64(1)
+	if now >= f.schedule.End {
+		overdue = pacing.OverdueFactor(f.schedule.Overdue(now))
+	}
+	return pacing.Weight(views, clicks, c.factor, overdue, c.priority)
+}
+
+// whyNoNeed says why the flight's weight is 0.
+func (f *Flight) whyNoNeed(now int64) Reason {
+	switch {
+	case !f.schedule.Due(now):
+		return Ended
+	case f.remains(f.Views, f.SoldViews) || f.remains(f.Clicks, f.SoldClicks):
+		return OnPace
+	default:
+		return Exhausted
+	}
+}
+
+func (f *Flight) remains(a *Account, sold int64) bool { return a != nil && a.Settled.Load() < sold }
+
+// refusesMoney checks the flight's own daily cap, and that something is left
+// to spend here of what it needs.
+func (f *Flight) refusesMoney(views, clicks int64, day catalog.Day) Reason {
+	if f.price > 0 && f.capped(day) {
+		account := f.days.of(day)
+		if account == nil || int64(f.DailyCap)-account.Settled.Load() < f.price {
+			return DailyCap
+		}
+		if !account.Room(f.price) {
+			return Lease
+		}
+	}
+	if views > 0 && f.Views.Room(1) || clicks > 0 && f.Clicks.Room(1) {
+		return None
+	}
+	return Lease
+}
