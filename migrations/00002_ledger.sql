@@ -10,10 +10,15 @@ CREATE TABLE budgets (
     outstanding bigint NOT NULL DEFAULT 0 CHECK (outstanding >= 0),
     settled     bigint NOT NULL DEFAULT 0 CHECK (settled >= 0),
     refunded    bigint NOT NULL DEFAULT 0 CHECK (refunded >= 0 AND refunded <= settled),
-    changed     bigint NOT NULL DEFAULT 0, -- see ledger_changes
+    judged      bigint NOT NULL DEFAULT 0 CHECK (judged >= 0 AND judged <= settled), -- settled by the core itself, out of no lease
+    unit        bigint NOT NULL DEFAULT 1 CHECK (unit > 0), -- the most that one event debits: 1 event, or the largest price
+    velocity_milli bigint NOT NULL DEFAULT 0 CHECK (velocity_milli >= 0), -- the sum over its leases
+    tight       boolean NOT NULL DEFAULT false, -- leases are being recalled
+    changed     bigint NOT NULL DEFAULT 0, -- counts the changes of this row
     CONSTRAINT i1 CHECK ("limit" + refunded = unleased + outstanding + settled),
     CONSTRAINT i10 CHECK (settled - refunded <= "limit")
 ) WITH (fillfactor = 50);
+CREATE INDEX budgets_tight ON budgets (id) WHERE tight;
 
 -- A holder is one state directory of one edge node.
 CREATE TABLE holders (
@@ -36,6 +41,10 @@ CREATE TABLE holders (
     applied_catalog bigint NOT NULL DEFAULT 0,
     applied_control bigint NOT NULL DEFAULT 0,
     alone        boolean NOT NULL DEFAULT false,
+    -- foreign events whose home this is: the last number given, and the last it has journalled
+    foreign_position bigint NOT NULL DEFAULT 0,
+    foreign_ack      bigint NOT NULL DEFAULT 0,
+    handed_in    boolean NOT NULL DEFAULT false, -- its windows are here, whole
     created_at   timestamptz NOT NULL DEFAULT now(),
     closed_at    timestamptz
 ) WITH (fillfactor = 50);
@@ -47,8 +56,7 @@ CREATE TABLE leases (
     granted  bigint NOT NULL DEFAULT 0 CHECK (granted >= 0),
     spent    bigint NOT NULL DEFAULT 0 CHECK (spent >= 0),
     returned bigint NOT NULL DEFAULT 0 CHECK (returned >= 0),
-    velocity_milli bigint NOT NULL DEFAULT 0,
-    recall_to bigint NOT NULL DEFAULT -1,
+    velocity_milli bigint NOT NULL DEFAULT 0 CHECK (velocity_milli >= 0), -- units per second in thousandths, as last heard
     PRIMARY KEY (holder, budget),
     CONSTRAINT lease_covered CHECK (spent + returned <= granted)
 ) WITH (fillfactor = 50);
@@ -66,17 +74,18 @@ CREATE TABLE windows (
 
 -- Events that arrived away from their home. Judged once: by the home while it
 -- is open, by the core from the fence on.
+-- position counts the events of one home, in the order of commits.
 CREATE TABLE foreign_events (
-    position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     home     integer NOT NULL REFERENCES holders,
+    position bigint NOT NULL,
     boot     bigint NOT NULL,
     seq      bigint NOT NULL,
-    kind     smallint NOT NULL CHECK (kind IN (1, 2)),
+    kind     smallint NOT NULL CHECK (kind IN (1, 2)), -- view, click
     sender   integer NOT NULL REFERENCES holders,
     event    bytea NOT NULL, -- wire.Event
-    at       timestamptz NOT NULL DEFAULT now(),
-    outcome  smallint NOT NULL DEFAULT 0, -- 0 waiting; wire.Verdict.outcome; 5 home lost
-    acknowledged boolean NOT NULL DEFAULT false,
+    at       timestamptz NOT NULL, -- when it came here
+    outcome  smallint NOT NULL DEFAULT 0, -- 0 waiting; exchange.Outcome
+    PRIMARY KEY (home, position),
     UNIQUE (home, boot, seq, kind)
 );
 CREATE INDEX foreign_events_waiting ON foreign_events (home, position) WHERE outcome = 0;
@@ -142,8 +151,9 @@ CREATE TABLE receipts (
     PRIMARY KEY (kind, version, holder)
 );
 
+-- Seals and opens offers. No seal_until: until the next key; no verify_until: always.
 CREATE TABLE token_keys (
-    id           smallint PRIMARY KEY,
+    id           integer PRIMARY KEY CHECK (id BETWEEN 1 AND 65535),
     secret       bytea NOT NULL CHECK (length(secret) = 32),
     seal_from    timestamptz NOT NULL,
     seal_until   timestamptz,
@@ -157,3 +167,13 @@ CREATE TABLE join_tokens (
     created_at timestamptz NOT NULL DEFAULT now(),
     revoked_at timestamptz
 );
+
+-- One row. Set when a holder proved that the core lost history: all grants
+-- stop until nearside-core recover has rebuilt the leases.
+CREATE TABLE ledger (
+    id           smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1),
+    forgotten_at timestamptz,
+    forgotten_by integer REFERENCES holders,
+    reason       text NOT NULL DEFAULT ''
+);
+INSERT INTO ledger DEFAULT VALUES;

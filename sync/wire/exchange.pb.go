@@ -1537,6 +1537,7 @@ type Delivered struct {
 	Settled       int64                  `protobuf:"varint,2,opt,name=settled,proto3" json:"settled,omitempty"`
 	Limit         int64                  `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	Unleased      int64                  `protobuf:"varint,4,opt,name=unleased,proto3" json:"unleased,omitempty"`
+	VelocityMilli int64                  `protobuf:"varint,5,opt,name=velocity_milli,json=velocityMilli,proto3" json:"velocity_milli,omitempty"` // demand of all holders together, thousandths of a unit per second
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1595,6 +1596,13 @@ func (x *Delivered) GetLimit() int64 {
 func (x *Delivered) GetUnleased() int64 {
 	if x != nil {
 		return x.Unleased
+	}
+	return 0
+}
+
+func (x *Delivered) GetVelocityMilli() int64 {
+	if x != nil {
+		return x.VelocityMilli
 	}
 	return 0
 }
@@ -2049,12 +2057,13 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\agranted\x18\x02 \x01(\x03R\agranted\x12\x14\n" +
 	"\x05spent\x18\x03 \x01(\x03R\x05spent\x12\x1a\n" +
 	"\breturned\x18\x04 \x01(\x03R\breturned\x12\x1b\n" +
-	"\trecall_to\x18\x05 \x01(\x03R\brecallTo\"o\n" +
+	"\trecall_to\x18\x05 \x01(\x03R\brecallTo\"\x96\x01\n" +
 	"\tDelivered\x12\x16\n" +
 	"\x06budget\x18\x01 \x01(\x03R\x06budget\x12\x18\n" +
 	"\asettled\x18\x02 \x01(\x03R\asettled\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\x03R\x05limit\x12\x1a\n" +
-	"\bunleased\x18\x04 \x01(\x03R\bunleased\"Q\n" +
+	"\bunleased\x18\x04 \x01(\x03R\bunleased\x12%\n" +
+	"\x0evelocity_milli\x18\x05 \x01(\x03R\rvelocityMilli\"Q\n" +
 	"\aControl\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x16\n" +
 	"\x06flight\x18\x02 \x01(\rR\x06flight\x12\x14\n" +
