@@ -1,0 +1,4 @@
+output "geo_name" {
+  description = "The name publishers' pages ask."
+  value       = module.geo.geo_name
+}

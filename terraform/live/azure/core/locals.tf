@@ -1,0 +1,3 @@
+locals {
+  fleet = jsondecode(file(var.fleet_file))
+}

@@ -1,0 +1,7 @@
+terraform {
+  required_version = ">= 1.11.0"
+
+  # One state per root and region. `region` passes path=; for a shared state put
+  # another backend here and its settings into REGION_BACKEND.
+  backend "local" {}
+}
