@@ -2,9 +2,6 @@
 # ask for, and what they refuse.
 
 mock_provider "azurerm" {
-  # The core is only planned: its database refuses to be destroyed after the test.
-  override_during = plan
-
   mock_resource "azurerm_user_assigned_identity" {
     defaults = {
       id           = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/node"
@@ -33,13 +30,17 @@ mock_provider "azurerm" {
       fqdn = "nearside-example.trafficmanager.net"
     }
   }
+  # The core is only planned: its database refuses to be destroyed after a test.
   mock_resource "azurerm_postgresql_flexible_server" {
+    override_during = plan
     defaults = {
       id   = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.DBforPostgreSQL/flexibleServers/nearside-core"
       fqdn = "nearside-core.postgres.database.azure.com"
     }
   }
+  # The core is only planned: its database refuses to be destroyed after a test.
   mock_resource "azurerm_key_vault_secret" {
+    override_during = plan
     defaults = {
       versionless_id = "https://example.vault.azure.net/secrets/nearside-core-database-url"
     }

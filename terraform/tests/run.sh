@@ -170,9 +170,10 @@ section_units() {
 
 . "$here/node.sh"
 . "$here/dns.sh"
+. "$here/live.sh"
 
 
-sections=(format validate units node dns)
+sections=(format validate units node dns live)
 [ $# -gt 0 ] && sections=("$@")
 prepare
 for section in "${sections[@]}"; do
