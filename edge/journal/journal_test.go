@@ -1,0 +1,1074 @@
+package journal_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"nearside/edge/journal"
+	"nearside/edge/journal/faultfs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const dir = "state/journal"
+
+var ctx = context.Background()
+
+// small segments make a few records roll them.
+func small(fs journal.FS) journal.Options {
+	return journal.Options{FS: fs, SegmentSize: 8 << 10, MaxBatch: 900, Inline: true, Rand: bytes.NewReader([]byte("0123456789abcdef"))}
+}
+
+type fataler interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+// read is what a journal gives back when it is opened.
+type read struct {
+	state   []byte
+	at      journal.Position
+	records map[journal.Position]string
+	hashes  map[journal.Position]journal.Hash // of boundaries, the checkpoint's included
+	end     journal.Position
+}
+
+func reopen(opts journal.Options) (*journal.Journal, read, error) {
+	j, err := journal.Open(dir, opts)
+	if err != nil {
+		return nil, read{}, err
+	}
+	r := read{records: map[journal.Position]string{}, hashes: map[journal.Position]journal.Hash{}}
+	var hash journal.Hash
+	r.state, r.at, hash = j.Checkpoint()
+	r.hashes[r.at] = hash
+	r.end = r.at
+	err = j.Replay(func(pos journal.Position, rec []byte) error {
+		if pos != r.end+1 {
+			return fmt.Errorf("record %d follows %d", pos, r.end)
+		}
+		r.end = pos
+		r.records[pos] = string(rec)
+		return nil
+	}, func(pos journal.Position, hash journal.Hash) error {
+		if pos != r.end {
+			return fmt.Errorf("boundary %d after record %d", pos, r.end)
+		}
+		r.hashes[pos] = hash
+		return nil
+	})
+	if err == nil && (j.Last() != r.end || j.Durable() != r.end) {
+		err = fmt.Errorf("last %d and durable %d, replayed up to %d", j.Last(), j.Durable(), r.end)
+	}
+	return j, r, err
+}
+
+func mustOpen(t fataler, opts journal.Options) (*journal.Journal, read) {
+	t.Helper()
+	j, r, err := reopen(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j, r
+}
+
+func mustAppend(t fataler, j *journal.Journal, rec string) journal.Position {
+	t.Helper()
+	pos, err := j.Append([]byte(rec))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pos
+}
+
+func mustWait(t fataler, j *journal.Journal, pos journal.Position) journal.Hash {
+	t.Helper()
+	hash, err := j.Wait(ctx, pos)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hash
+}
+
+func mustClose(t fataler, j *journal.Journal) {
+	t.Helper()
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhatWasWaitedForIsThere(t *testing.T) {
+	fs := faultfs.New(1)
+	j, r := mustOpen(t, small(fs))
+	if r.end != 0 || r.state != nil {
+		t.Fatalf("a new journal holds %v", r)
+	}
+	var want []string
+	for i := range 200 {
+		want = append(want, fmt.Sprintf("record %d %s", i, strings.Repeat("x", i)))
+		pos := mustAppend(t, j, want[i])
+		if pos != journal.Position(i+1) {
+			t.Fatalf("record %d is at %d", i, pos)
+		}
+		if i%3 == 0 {
+			mustWait(t, j, pos)
+		}
+	}
+	mustWait(t, j, j.Last())
+	mustClose(t, j)
+	j, r = mustOpen(t, small(fs))
+	for i, rec := range want {
+		if got := r.records[journal.Position(i+1)]; got != rec {
+			t.Errorf("record %d is %q, expected %q", i+1, got, rec)
+		}
+	}
+	if n := j.Stats().Recovered.Load(); n != 200 {
+		t.Errorf("%d records recovered, expected 200", n)
+	}
+	mustClose(t, j)
+}
+
+func TestOrderOfCalls(t *testing.T) {
+	j, err := journal.Open(dir, small(faultfs.New(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect := func(what string, err, want error) {
+		t.Helper()
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v, expected %v", what, err, want)
+		}
+	}
+	_, err = j.Append([]byte("early"))
+	expect("append before replay", err, journal.ErrNotReplayed)
+	none := func(journal.Position, []byte) error { return nil }
+	hash := func(journal.Position, journal.Hash) error { return nil }
+	expect("replay", j.Replay(none, hash), nil)
+	if err := j.Replay(none, hash); err == nil {
+		t.Error("replayed twice")
+	}
+	_, err = j.Append(make([]byte, 900))
+	expect("a record larger than a group", err, journal.ErrTooLarge)
+	pos := mustAppend(t, j, "one")
+	_, err = j.Wait(ctx, pos+1)
+	expect("wait for what was not appended", err, journal.ErrPosition)
+	mustAppend(t, j, "two")
+	one := mustWait(t, j, pos)
+	if end, h, ok := j.HashAt(1); end != 2 || h != one || !ok {
+		t.Errorf("boundary of 1 is %d %x %v, expected 2 %x", end, h, ok, one)
+	}
+	expect("checkpoint inside a group", j.SaveCheckpoint(nil, 1, one), journal.ErrPosition)
+	expect("checkpoint with another hash", j.SaveCheckpoint(nil, 2, journal.Hash{}), journal.ErrPosition)
+	expect("checkpoint ahead", j.SaveCheckpoint(nil, 3, one), journal.ErrPosition)
+	expect("checkpoint", j.SaveCheckpoint([]byte("s"), 2, one), nil)
+	expect("the same checkpoint again", j.SaveCheckpoint([]byte("s"), 2, one), nil)
+	expect("checkpoint before the last", j.SaveCheckpoint(nil, 0, j.ID()), journal.ErrPosition)
+	mustClose(t, j)
+	mustClose(t, j)
+	_, err = j.Append([]byte("late"))
+	expect("append after close", err, journal.ErrClosed)
+	expect("checkpoint after close", j.SaveCheckpoint(nil, 2, one), journal.ErrClosed)
+}
+
+func TestCutMakesABoundary(t *testing.T) {
+	j, _ := mustOpen(t, small(faultfs.New(1)))
+	mustAppend(t, j, "a")
+	at := j.Cut()
+	mustAppend(t, j, "b")
+	hash := mustWait(t, j, at)
+	mustWait(t, j, j.Last())
+	if end, h, ok := j.HashAt(at); end != at || h != hash || !ok {
+		t.Errorf("boundary of %d is %d %x %v, expected itself and %x", at, end, h, ok, hash)
+	}
+	if err := j.SaveCheckpoint([]byte("a"), at, hash); err != nil {
+		t.Error(err)
+	}
+	if again := j.Cut(); again != 2 {
+		t.Errorf("cut with nothing queued at %d, expected 2", again)
+	}
+	mustClose(t, j)
+}
+
+// What must hold whatever fails. One run is a sequence of appends, waits,
+// checkpoints and failures; the model knows what was promised.
+func TestNothingPromisedIsLost(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		fs := faultfs.New(rapid.Uint64().Draw(t, "seed"))
+		opts := small(fs)
+		var (
+			log    = []string{""}                                                                // by position
+			hashes = map[journal.Position]journal.Hash{}                                         // of boundaries that somebody was told
+			states = map[journal.Position]string{0: ""}                                          // checkpoints tried
+			acked  journal.Position                                                              // everything up to here was promised
+			saved  journal.Position                                                              // the newest checkpoint promised
+			j      *journal.Journal                                                              // nil while the machine is down
+			state  = func(pos journal.Position) string { return strings.Join(log[:pos+1], ",") } // what a checkpoint holds
+		)
+		start := func() {
+			opened, r, err := reopen(opts)
+			if err != nil {
+				if errors.Is(err, journal.ErrCorrupt) || errors.Is(err, journal.ErrCopied) || errors.Is(err, journal.ErrLocked) {
+					t.Fatal(err)
+				}
+				if opened != nil {
+					_ = opened.Close()
+				}
+				fs.Crash() // a fault hit while it was starting
+				return
+			}
+			j = opened
+			switch {
+			case r.end < acked:
+				t.Fatalf("log ends at %d, promised up to %d", r.end, acked)
+			case r.at < saved:
+				t.Fatalf("checkpoint at %d, promised at %d", r.at, saved)
+			case string(r.state) != states[r.at]:
+				t.Fatalf("checkpoint at %d holds %q, expected %q", r.at, r.state, states[r.at])
+			case r.end >= journal.Position(len(log)):
+				t.Fatalf("log ends at %d, appended up to %d", r.end, len(log)-1)
+			}
+			for pos, rec := range r.records {
+				if rec != log[pos] {
+					t.Fatalf("record %d is %q, expected %q", pos, rec, log[pos])
+				}
+			}
+			for pos, hash := range hashes {
+				if got, ok := r.hashes[pos]; pos >= r.at && pos <= acked && (!ok || got != hash) {
+					t.Fatalf("boundary %d is %x %v, expected %x", pos, got, ok, hash)
+				}
+			}
+			log = log[:r.end+1]
+			acked, saved = r.end, r.at
+			for pos := range hashes {
+				if pos > r.end {
+					delete(hashes, pos)
+				}
+			}
+		}
+		wait := func(pos journal.Position) {
+			hash, err := j.Wait(ctx, pos)
+			if err != nil {
+				if !errors.Is(err, journal.ErrPoisoned) {
+					t.Fatalf("wait for %d: %v", pos, err)
+				}
+				return
+			}
+			acked = max(acked, pos)
+			if end, h, ok := j.HashAt(pos); ok {
+				if h != hash && hash != (journal.Hash{}) {
+					t.Fatalf("wait for %d says %x, HashAt %x", pos, hash, h)
+				}
+				hashes[end], acked = h, max(acked, end)
+			}
+		}
+		start()
+		up := func(f func()) func(*rapid.T) {
+			return func(*rapid.T) {
+				if j == nil {
+					start()
+				}
+				if j != nil {
+					f()
+				}
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"append": up(func() {
+				for range rapid.IntRange(1, 6).Draw(t, "records") {
+					rec := strings.Repeat(rapid.StringN(1, 3, 12).Draw(t, "rec"), rapid.IntRange(0, 60).Draw(t, "times"))
+					pos, err := j.Append([]byte(rec))
+					switch {
+					case errors.Is(err, journal.ErrPoisoned), errors.Is(err, journal.ErrFull):
+						return
+					case err != nil:
+						t.Fatal(err)
+					case pos != journal.Position(len(log)):
+						t.Fatalf("record is at %d, expected %d", pos, len(log))
+					}
+					log = append(log, rec)
+				}
+			}),
+			"wait":         up(func() { wait(journal.Position(rapid.IntRange(0, len(log)-1).Draw(t, "pos"))) }),
+			"wait for all": up(func() { wait(journal.Position(len(log) - 1)) }),
+			"checkpoint": up(func() {
+				at := j.Cut()
+				hash, err := j.Wait(ctx, at)
+				if err != nil || hash == (journal.Hash{}) {
+					return
+				}
+				acked = max(acked, at)
+				hashes[at] = hash
+				states[at] = state(at)
+				switch err := j.SaveCheckpoint([]byte(states[at]), at, hash); {
+				case err == nil:
+					saved = at
+				case !errors.Is(err, journal.ErrPoisoned) && !errors.Is(err, journal.ErrFull):
+					t.Fatal(err)
+				}
+			}),
+			"close": up(func() {
+				_ = j.Close()
+				j = nil
+				if rapid.Bool().Draw(t, "machine too") {
+					fs.Crash()
+				}
+			}),
+			"kill":  up(func() { fs.Kill(); j = nil }),
+			"crash": up(func() { fs.Crash(); j = nil }),
+			"power will be cut": func(*rapid.T) {
+				fs.CutAt(faultfs.Any, rapid.IntRange(1, 12).Draw(t, "call"))
+			},
+			"power comes back": func(*rapid.T) { fs.Crash(); j = nil },
+			"a call will fail": func(*rapid.T) {
+				op := rapid.SampledFrom([]faultfs.Op{faultfs.Write, faultfs.Sync, faultfs.SyncDir, faultfs.Rename, faultfs.Create, faultfs.Remove}).Draw(t, "op")
+				fs.FailAt(op, rapid.IntRange(1, 6).Draw(t, "call"), "", faultfs.ErrIO)
+			},
+			"disk fills":    func(*rapid.T) { fs.Limit(fs.Used() + rapid.Int64Range(0, 10_000).Draw(t, "left")) },
+			"disk has room": func(*rapid.T) { fs.Limit(0) },
+		})
+		if j != nil {
+			_ = j.Close()
+		}
+		fs.Limit(0)
+		fs.Crash()
+		j = nil
+		start()
+		if j == nil {
+			t.Fatal("a healed disk does not open")
+		}
+		wait(journal.Position(len(log) - 1))
+		mustClose(t, j)
+	})
+}
+
+// The same with the writer's goroutine, many appenders, and a power cut.
+func TestManyAppendersAndAPowerCut(t *testing.T) {
+	for seed := range uint64(40) {
+		fs := faultfs.New(seed)
+		opts := small(fs)
+		opts.Inline = false
+		j, _ := mustOpen(t, opts)
+		fs.CutAt(faultfs.Any, 20+int(seed)*3)
+		var (
+			mu     sync.Mutex
+			acked  = map[journal.Position]string{}
+			hashes = map[journal.Position]journal.Hash{}
+			wg     sync.WaitGroup
+		)
+		for g := range 16 {
+			wg.Go(func() {
+				for i := 0; ; i++ {
+					rec := fmt.Sprintf("%d/%d", g, i)
+					pos, err := j.Append([]byte(rec))
+					if err != nil {
+						return
+					}
+					hash, err := j.Wait(ctx, pos)
+					if err != nil {
+						return
+					}
+					end, _, _ := j.HashAt(pos)
+					mu.Lock()
+					acked[pos], hashes[end] = rec, hash
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Go(func() {
+			for {
+				at := j.Cut()
+				hash, err := j.Wait(ctx, at)
+				if err != nil {
+					return
+				}
+				if err := j.SaveCheckpoint([]byte("state"), at, hash); err != nil {
+					return
+				}
+			}
+		})
+		wg.Wait()
+		select {
+		case <-j.Failed():
+		default:
+			t.Fatalf("seed %d: stopped without being poisoned: %v", seed, j.Err())
+		}
+		_ = j.Close()
+		fs.Crash()
+		j, r := mustOpen(t, opts)
+		for pos, rec := range acked {
+			if pos > r.at && r.records[pos] != rec {
+				t.Errorf("seed %d: record %d is %q, promised %q", seed, pos, r.records[pos], rec)
+			}
+			if pos > r.end {
+				t.Errorf("seed %d: log ends at %d, promised %d", seed, r.end, pos)
+			}
+		}
+		for pos, hash := range hashes {
+			if pos >= r.at && r.hashes[pos] != hash {
+				t.Errorf("seed %d: boundary %d is %x, promised %x", seed, pos, r.hashes[pos], hash)
+			}
+		}
+		mustClose(t, j)
+	}
+}
+
+// A group torn at any byte, with zeros or another file's remains after it, is
+// dropped and what comes before it stays.
+func TestTornAtEveryByte(t *testing.T) {
+	fs := faultfs.New(1)
+	j, _ := mustOpen(t, small(fs))
+	mustWait(t, j, mustAppend(t, j, "kept"))
+	before, _ := fs.Content(dir + "/seg-0000000000000001")
+	for i := range 5 {
+		mustAppend(t, j, strings.Repeat("torn", 10+i*8))
+	}
+	mustWait(t, j, j.Last())
+	whole, _ := fs.Content(dir + "/seg-0000000000000001")
+	fs.Kill()
+	shot := fs.Snapshot()
+	from, to := 2*512, 2*512
+	for i := range whole {
+		if whole[i] != 0 {
+			to = i + 1
+		}
+	}
+	for cut := from; cut <= to; cut++ {
+		for _, rest := range []string{"zeros", "cut off", "garbage"} {
+			fs.Rollback(shot)
+			b := append(bytes.Clone(whole[:cut]), before[cut:]...)
+			switch rest {
+			case "cut off":
+				b = b[:cut]
+			case "garbage":
+				for i := cut; i < len(b); i++ {
+					b[i] = byte(i*7 + 3)
+				}
+			}
+			fs.SetContent(dir+"/seg-0000000000000001", b)
+			j, r, err := reopen(small(fs))
+			if err != nil {
+				t.Fatalf("cut at %d, then %s: %v", cut, rest, err)
+			}
+			want := journal.Position(1)
+			if cut == to {
+				want = 6
+			}
+			if r.end != want || r.records[1] != "kept" {
+				t.Fatalf("cut at %d, then %s: ends at %d with %q, expected %d", cut, rest, r.end, r.records[1], want)
+			}
+			if got := mustAppend(t, j, "next"); got != want+1 {
+				t.Fatalf("cut at %d, then %s: next record is at %d", cut, rest, got)
+			}
+			mustClose(t, j)
+		}
+	}
+}
+
+// Any bit that flips where the log is proven is found, with its place; in the
+// last group it is found or the group is dropped; nowhere is a record altered.
+func TestFlippedBits(t *testing.T) {
+	fs := faultfs.New(1)
+	j, _ := mustOpen(t, small(fs))
+	var want []string
+	for i := range 40 {
+		want = append(want, fmt.Sprintf("record %d %s", i, strings.Repeat("y", 10*i)))
+		pos := mustAppend(t, j, want[i])
+		if i%4 != 0 {
+			mustWait(t, j, pos)
+		}
+	}
+	mustWait(t, j, j.Last())
+	fs.Kill()
+	shot := fs.Snapshot()
+	names, err := fs.Names(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var segments []string
+	for _, name := range names {
+		if strings.HasPrefix(name, "seg-") {
+			segments = append(segments, name)
+		}
+	}
+	if len(segments) < 3 {
+		t.Fatalf("%d segments, expected at least 3", len(segments))
+	}
+	found := 0
+	check := func(name string, offset int64, bit uint) {
+		fs.Rollback(shot)
+		if err := fs.Flip(dir+"/"+name, offset, bit); err != nil {
+			t.Fatal(err)
+		}
+		j, r, err := reopen(small(fs))
+		if err != nil {
+			var corrupt *journal.CorruptError
+			if !errors.As(err, &corrupt) || !errors.Is(err, journal.ErrCorrupt) || corrupt.File != name || corrupt.Offset > offset {
+				t.Fatalf("%s, bit %d of byte %d: %v", name, bit, offset, err)
+			}
+			found++
+			return
+		}
+		defer mustClose(t, j)
+		if len(r.records) != len(want) && (name != segments[len(segments)-1] || len(r.records) != len(want)-1) {
+			t.Fatalf("%s, bit %d of byte %d: %d records, expected %d", name, bit, offset, len(r.records), len(want))
+		}
+		for pos, rec := range r.records {
+			if rec != want[pos-1] {
+				t.Fatalf("%s, bit %d of byte %d: record %d is %q", name, bit, offset, pos, rec)
+			}
+		}
+	}
+	for _, name := range segments {
+		b, _ := fs.Content(dir + "/" + name)
+		for offset := range b {
+			check(name, int64(offset), uint(offset%8))
+		}
+	}
+	if found < 9000 {
+		t.Errorf("%d flips found; the test does not reach the records", found)
+	}
+}
+
+// After a clean Close the last group, too, is proven.
+func TestFlipAfterCloseIsFound(t *testing.T) {
+	fs := faultfs.New(1)
+	j, _ := mustOpen(t, small(fs))
+	mustWait(t, j, mustAppend(t, j, "only"))
+	mustClose(t, j)
+	if err := fs.Flip(dir+"/seg-0000000000000001", 512+57, 0); err != nil {
+		t.Fatal(err)
+	}
+	_, err := journal.Open(dir, small(fs))
+	var corrupt *journal.CorruptError
+	if !errors.As(err, &corrupt) || corrupt.File != "seg-0000000000000001" || corrupt.Offset != 512 {
+		t.Errorf("%v, expected damage of the first segment at 512", err)
+	}
+}
+
+func TestMissingAndForeignFiles(t *testing.T) {
+	build := func() *faultfs.FS {
+		fs := faultfs.New(1)
+		j, _ := mustOpen(t, small(fs))
+		for i := range 60 {
+			pos := mustAppend(t, j, strings.Repeat("z", 300))
+			if hash := mustWait(t, j, pos); i == 30 {
+				if err := j.SaveCheckpoint([]byte("thirty"), pos, hash); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		mustClose(t, j)
+		return fs
+	}
+	fs := build()
+	names, err := fs.Names(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seg := slices.DeleteFunc(names, func(n string) bool { return !strings.HasPrefix(n, "seg-") })
+	last := seg[len(seg)-1]
+	for _, tt := range []struct {
+		name   string
+		damage func(fs *faultfs.FS)
+		says   string // "" opens
+	}{
+		{"nothing", func(*faultfs.FS) {}, ""},
+		{"spares gone", func(fs *faultfs.FS) {
+			fs.Delete(dir + "/spare-0000000000000001")
+			fs.Delete(dir + "/spare-0000000000000002")
+		}, ""},
+		{"other files", func(fs *faultfs.FS) { fs.SetContent(dir+"/seg-12", []byte("?")); fs.SetContent(dir+"/notes", nil) }, ""},
+		{"leftovers", func(fs *faultfs.FS) {
+			fs.SetContent(dir+"/checkpoint.tmp", []byte("half"))
+			fs.SetContent(dir+"/rewrite.tmp", []byte("half"))
+			fs.SetContent(dir+"/spare-00000000000000ff", []byte("short"))
+		}, ""},
+		{"identity gone", func(fs *faultfs.FS) { fs.Delete(dir + "/identity") }, "identity is damaged"},
+		{"identity changed", func(fs *faultfs.FS) { _ = fs.Flip(dir+"/identity", 30, 0) }, "identity is damaged"},
+		{"checkpoint gone", func(fs *faultfs.FS) { fs.Delete(dir + "/checkpoint") }, "segment is missing"},
+		{"checkpoint changed", func(fs *faultfs.FS) { _ = fs.Flip(dir+"/checkpoint", 61, 0) }, "checkpoint is damaged at offset 0: checksum"},
+		{"checkpoint empty", func(fs *faultfs.FS) { fs.SetContent(dir+"/checkpoint", nil) }, "checkpoint is damaged"},
+		{"first segment gone", func(fs *faultfs.FS) { fs.Delete(dir + "/" + seg[0]) }, "segment is missing"},
+		{"middle segment gone", func(fs *faultfs.FS) { fs.Delete(dir + "/" + seg[1]) }, seg[1] + " is damaged at offset 0: segment is missing"},
+		{"all segments gone", func(fs *faultfs.FS) {
+			for _, s := range seg {
+				fs.Delete(dir + "/" + s)
+			}
+		}, "segments after it are missing"},
+		{"segments swapped", func(fs *faultfs.FS) {
+			a, _ := fs.Content(dir + "/" + seg[0])
+			b, _ := fs.Content(dir + "/" + seg[1])
+			fs.SetContent(dir+"/"+seg[0], b)
+			fs.SetContent(dir+"/"+seg[1], a)
+		}, seg[1] + " is damaged at offset 0: is segment"},
+		{"last segment empty", func(fs *faultfs.FS) { fs.SetContent(dir+"/"+last, nil) }, last + " is damaged at offset 0: shorter"},
+		{"last segment without header", func(fs *faultfs.FS) { fs.SetContent(dir+"/"+last, make([]byte, 8<<10)) }, last + " is damaged at offset 0: not a segment"},
+		{"a further segment", func(fs *faultfs.FS) {
+			b, _ := fs.Content(dir + "/" + last)
+			fs.SetContent(dir+"/seg-00000000000000aa", b)
+		}, "seg-00000000000000aa is damaged"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			fs := build()
+			tt.damage(fs)
+			j, r, err := reopen(small(fs))
+			if tt.says == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if string(r.state) != "thirty" || r.at != 31 || r.end != 60 {
+					t.Errorf("checkpoint %q at %d, end %d", r.state, r.at, r.end)
+				}
+				mustClose(t, j)
+				return
+			}
+			if !errors.Is(err, journal.ErrCorrupt) || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("%v, expected damage with %q", err, tt.says)
+			}
+		})
+	}
+}
+
+func TestFirstFailurePoisons(t *testing.T) {
+	for _, op := range []faultfs.Op{faultfs.Write, faultfs.Sync} {
+		for _, inline := range []bool{true, false} {
+			fs := faultfs.New(7)
+			opts := small(fs)
+			opts.Inline = inline
+			opts.Spare = 1
+			j, _ := mustOpen(t, opts)
+			mustWait(t, j, mustAppend(t, j, "before"))
+			syncs := 0
+			fs.FailAt(op, 1, "seg-", faultfs.ErrIO)
+			pos := mustAppend(t, j, "fails")
+			if _, err := j.Wait(ctx, pos); !errors.Is(err, journal.ErrPoisoned) || !errors.Is(err, syscall.EIO) {
+				t.Errorf("%s: wait says %v", op, err)
+			}
+			syncs = fs.Calls(faultfs.Sync)
+			if _, err := j.Append([]byte("later")); !errors.Is(err, journal.ErrPoisoned) {
+				t.Errorf("%s: append says %v", op, err)
+			}
+			if _, err := j.Wait(ctx, 1); !errors.Is(err, journal.ErrPoisoned) {
+				t.Errorf("%s: wait for an older record says %v", op, err)
+			}
+			if err := j.SaveCheckpoint(nil, 0, j.ID()); !errors.Is(err, journal.ErrPoisoned) {
+				t.Errorf("%s: checkpoint says %v", op, err)
+			}
+			<-j.Failed()
+			if j.Stats().Poisoned.Load() != 1 || j.Err() == nil {
+				t.Errorf("%s: not said to be poisoned", op)
+			}
+			_ = j.Close()
+			if n := fs.Calls(faultfs.Sync); n != syncs {
+				t.Errorf("%s: %d syncs after the failure", op, n-syncs)
+			}
+			// The kernel still shows what it failed to write. Only because Open
+			// writes it again may it be relied on.
+			j, r := mustOpen(t, opts)
+			if r.records[1] != "before" {
+				t.Errorf("%s: what was promised is %q", op, r.records[1])
+			}
+			_ = j.Close()
+			fs.Crash()
+			j, again := mustOpen(t, opts)
+			if again.end != r.end {
+				t.Errorf("%s: log ended at %d before the crash, at %d after it", op, r.end, again.end)
+			}
+			mustClose(t, j)
+		}
+	}
+}
+
+func TestWhoMayOpen(t *testing.T) {
+	fs := faultfs.New(1)
+	j, _ := mustOpen(t, small(fs))
+	if _, err := journal.Open(dir, small(fs)); !errors.Is(err, journal.ErrLocked) {
+		t.Errorf("a second opener: %v, expected %v", err, journal.ErrLocked)
+	}
+	mustClose(t, j)
+	if _, err := journal.Open(dir, small(fs.Copy(2))); !errors.Is(err, journal.ErrCopied) {
+		t.Errorf("a copy: %v, expected %v", err, journal.ErrCopied)
+	}
+	fs.SetMachine("another")
+	if _, err := journal.Open(dir, small(fs)); !errors.Is(err, journal.ErrCopied) {
+		t.Errorf("another machine: %v, expected %v", err, journal.ErrCopied)
+	}
+	named := small(fs)
+	named.Machine = "simulated"
+	j, _ = mustOpen(t, named)
+	mustClose(t, j)
+}
+
+func TestCheckpointRecyclesUnderLoad(t *testing.T) {
+	fs := faultfs.New(3)
+	opts := small(fs)
+	opts.Inline = false
+	j, _ := mustOpen(t, opts)
+	var wg sync.WaitGroup
+	var stop atomic.Bool
+	for range 8 {
+		wg.Go(func() {
+			for !stop.Load() {
+				pos, err := j.Append(bytes.Repeat([]byte("r"), 200))
+				if err == nil {
+					_, err = j.Wait(ctx, pos)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for i := 0; j.Stats().Recycled.Load() < 50; i++ {
+		at := j.Cut()
+		hash := mustWait(t, j, at)
+		if err := j.SaveCheckpoint(fmt.Appendf(nil, "state at %d", at), at, hash); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
+	at := j.Cut()
+	if err := j.SaveCheckpoint(fmt.Appendf(nil, "state at %d", at), at, mustWait(t, j, at)); err != nil {
+		t.Fatal(err)
+	}
+	if n := j.Stats().Segments.Load(); n != 1 {
+		t.Errorf("%d segments after a checkpoint of everything, expected 1", n)
+	}
+	mustClose(t, j)
+	j, r := mustOpen(t, opts)
+	if string(r.state) != fmt.Sprintf("state at %d", at) || r.at != at || len(r.records) != 0 {
+		t.Errorf("recovered %q at %d with %d records, expected those of %d", r.state, r.at, len(r.records), at)
+	}
+	mustClose(t, j)
+	names, err := fs.Names(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(names) > 7 { // identity, checkpoint, at most 3 segments, 2 spares
+		t.Errorf("files pile up: %v", names)
+	}
+}
+
+// On a full disk, records land in the spares; then ErrFull; a checkpoint makes
+// room again, even if it must give up a spare to be written.
+func TestFullDisk(t *testing.T) {
+	fs := faultfs.New(5)
+	opts := small(fs)
+	j, _ := mustOpen(t, opts)
+	if err := j.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	fs.Limit(fs.Used() + 100)
+	landed := 0
+	for {
+		pos, err := j.Append(bytes.Repeat([]byte("f"), 300))
+		if errors.Is(err, journal.ErrFull) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustWait(t, j, pos)
+		landed++
+	}
+	if landed < 25 || landed > 3*15 {
+		t.Errorf("%d records of a sector landed in three segments of 15", landed)
+	}
+	if j.Err() != nil || j.Free() != 100 || j.Stats().Refused.Load() != 1 || j.Stats().SpareFailures.Load() == 0 {
+		t.Errorf("err %v, free %d, refused %d, spare failures %d", j.Err(), j.Free(), j.Stats().Refused.Load(), j.Stats().SpareFailures.Load())
+	}
+	// Nothing left to give up for a checkpoint: it fails, and nothing breaks.
+	at := j.Last()
+	hash := mustWait(t, j, at)
+	if err := j.SaveCheckpoint(make([]byte, 4000), at, hash); !errors.Is(err, journal.ErrFull) {
+		t.Errorf("a checkpoint without room: %v, expected %v", err, journal.ErrFull)
+	}
+	fs.Limit(fs.Used() + 5000)
+	if err := j.SaveCheckpoint(make([]byte, 4000), at, hash); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		mustWait(t, j, mustAppend(t, j, strings.Repeat("f", 300)))
+	}
+	// Now a spare is there, and the disk is full: it is given up.
+	if err := j.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if j.Stats().Spares.Load() == 0 {
+		t.Fatal("no spare left to give up")
+	}
+	fs.Limit(fs.Used())
+	at = j.Last()
+	if err := j.SaveCheckpoint(make([]byte, 4000), at, mustWait(t, j, at)); err != nil {
+		t.Errorf("a checkpoint in a spare's room: %v", err)
+	}
+	fs.Limit(0)
+	mustClose(t, j)
+	j, r := mustOpen(t, opts)
+	if r.at != at || r.end != at {
+		t.Errorf("checkpoint at %d, end %d, expected %d", r.at, r.end, at)
+	}
+	mustClose(t, j)
+}
+
+func TestContextEndsOnlyTheWaiting(t *testing.T) {
+	fs := &slow{FS: faultfs.New(1), gate: make(chan struct{})}
+	opts := small(fs)
+	opts.Inline = false
+	j, _ := mustOpen(t, opts)
+	fs.on.Store(true)
+	pos := mustAppend(t, j, "slow")
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := j.Wait(ended, pos); !errors.Is(err, context.Canceled) {
+		t.Errorf("wait says %v, expected %v", err, context.Canceled)
+	}
+	close(fs.gate)
+	mustWait(t, j, pos)
+	mustClose(t, j)
+}
+
+// Memory stays bounded while the disk stands still: appenders block.
+func TestAppendersBlockBehindASlowDisk(t *testing.T) {
+	fs := &slow{FS: faultfs.New(1), gate: make(chan struct{})}
+	opts := small(fs)
+	opts.Inline = false
+	j, _ := mustOpen(t, opts)
+	fs.on.Store(true)
+	var accepted atomic.Int64
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if _, err := j.Append(make([]byte, 400)); err != nil {
+				t.Error(err)
+			}
+			accepted.Add(1)
+		})
+	}
+	fs.blocked() // one group is at the disk, and stays there
+	if n := accepted.Load(); n > 8 {
+		t.Errorf("%d records of 400 bytes accepted, expected no more than two groups of 900", n)
+	}
+	close(fs.gate)
+	wg.Wait()
+	mustWait(t, j, 50)
+	mustClose(t, j)
+}
+
+func TestCloseWakesBlockedAppenders(t *testing.T) {
+	fs := &slow{FS: faultfs.New(1), gate: make(chan struct{})}
+	opts := small(fs)
+	opts.Inline = false
+	j, _ := mustOpen(t, opts)
+	fs.on.Store(true)
+	var wg sync.WaitGroup
+	var landed, refused atomic.Int64
+	for range 50 {
+		wg.Go(func() {
+			pos, err := j.Append(make([]byte, 400))
+			if err == nil {
+				if _, err := j.Wait(ctx, pos); err != nil {
+					t.Error(err)
+				}
+				landed.Add(1)
+				return
+			}
+			if !errors.Is(err, journal.ErrClosed) {
+				t.Error(err)
+			}
+			refused.Add(1)
+		})
+	}
+	fs.blocked()
+	closed := make(chan error)
+	go func() { closed <- j.Close() }()
+	close(fs.gate)
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	fs.on.Store(false)
+	j, r := mustOpen(t, opts)
+	if int64(len(r.records)) != landed.Load() {
+		t.Errorf("%d records on disk, %d promised, %d refused", len(r.records), landed.Load(), refused.Load())
+	}
+	mustClose(t, j)
+}
+
+// slow holds every sync of a segment at its gate.
+type slow struct {
+	*faultfs.FS
+	on   atomic.Bool
+	gate chan struct{}
+	at   atomic.Int64
+}
+
+func (s *slow) blocked() {
+	for s.at.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (s *slow) Open(name string) (journal.File, error) {
+	f, err := s.FS.Open(name)
+	return slowFile{f, s}, err
+}
+
+type slowFile struct {
+	journal.File
+	fs *slow
+}
+
+func (f slowFile) Sync() error {
+	if f.fs.on.Load() {
+		f.fs.at.Add(1)
+		<-f.fs.gate
+	}
+	return f.File.Sync()
+}
+
+// The operating system's files, as production has them.
+func TestOnARealDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	opts := journal.Options{SegmentSize: 64 << 10}
+	j, err := journal.Open(path, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replay := func(j *journal.Journal) (n int) {
+		t.Helper()
+		if err := j.Replay(func(pos journal.Position, rec []byte) error {
+			n++
+			if want := fmt.Sprintf("real %d", pos); string(rec) != want {
+				return fmt.Errorf("%q, expected %q", rec, want)
+			}
+			return nil
+		}, func(journal.Position, journal.Hash) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	replay(j)
+	if _, err := journal.Open(path, opts); !errors.Is(err, journal.ErrLocked) {
+		t.Errorf("a second opener: %v", err)
+	}
+	for i := range 500 {
+		pos, err := j.Append(fmt.Appendf(nil, "real %d", i+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%5 == 0 {
+			mustWait(t, j, pos)
+		}
+	}
+	mustWait(t, j, 500)
+	if j.Free() <= 0 {
+		t.Errorf("free space %d", j.Free())
+	}
+	mustClose(t, j)
+	j, err = journal.Open(path, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := replay(j); n != 500 {
+		t.Errorf("%d records, expected 500", n)
+	}
+	at := j.Cut()
+	_, hash, _ := j.HashAt(at)
+	if err := j.SaveCheckpoint([]byte("all"), at, hash); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, j)
+	if err := os.CopyFS(path+"-copy", os.DirFS(path)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := journal.Open(path+"-copy", opts); !errors.Is(err, journal.ErrCopied) {
+		t.Errorf("a copy: %v, expected %v", err, journal.ErrCopied)
+	}
+	if err := os.Rename(path, path+"-moved"); err != nil {
+		t.Fatal(err)
+	}
+	j, err = journal.Open(path+"-moved", opts)
+	if err != nil {
+		t.Fatalf("moved: %v", err)
+	}
+	if state, pos, h := j.Checkpoint(); string(state) != "all" || pos != 500 || h != hash {
+		t.Errorf("checkpoint %q at %d", state, pos)
+	}
+	if n := replay(j); n != 0 {
+		t.Errorf("%d records after the checkpoint", n)
+	}
+	mustClose(t, j)
+}
+
+func TestOptions(t *testing.T) {
+	for says, opts := range map[string]journal.Options{
+		"segment size 1000":      {SegmentSize: 1000},
+		"segment size 4095":      {SegmentSize: 4095},
+		"-1 spare segments":      {Spare: -1},
+		"groups of 4 bytes":      {MaxBatch: 4},
+		"groups of 999999 bytes": {MaxBatch: 999999, SegmentSize: 1 << 20},
+	} {
+		opts.FS = faultfs.New(1)
+		if _, err := journal.Open(dir, opts); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v, expected it to say %q", err, says)
+		}
+	}
+}
+
+// The same seed gives the same disk, whatever fails.
+func TestRunsRepeat(t *testing.T) {
+	run := func() string {
+		var out strings.Builder
+		fs := faultfs.New(99)
+		rnd := rand.New(rand.NewPCG(1, 2))
+		for range 30 {
+			opts := small(fs)
+			j, r, err := reopen(opts)
+			fmt.Fprintln(&out, r.end, r.at, err)
+			if err != nil {
+				fs.Crash()
+				continue
+			}
+			fs.CutAt(faultfs.Any, 1+rnd.IntN(30))
+			for i := range 20 {
+				pos, err := j.Append(make([]byte, rnd.IntN(700)))
+				if err != nil {
+					break
+				}
+				if i%2 == 0 {
+					_, _ = j.Wait(ctx, pos)
+				}
+			}
+			_ = j.Close()
+			fs.Crash()
+		}
+		names, _ := fs.Names(dir)
+		for _, n := range names {
+			b, _ := fs.Content(dir + "/" + n)
+			fmt.Fprintf(&out, "%s %x\n", n, b)
+		}
+		return out.String()
+	}
+	if a, b := run(), run(); a != b {
+		t.Error("two runs of one seed differ")
+	}
+}
