@@ -1,0 +1,423 @@
+// Package bench measures what nearside claims about speed, each figure beside
+// its baseline in the same run.
+//
+// # What it promises
+//
+// The edge is measured as it ships: the built binary, over HTTP on loopback,
+// against a bare fasthttp server that answers with a fixed body of the same
+// size. Each server is held to one processor and the client to the other, the
+// two are measured in turn several times, and the medians are compared, so that
+// a machine whose speed drifts does not decide. Beside requests per second stand
+// the processor time that each server spent on a request and its 99th
+// percentile. What is measured inside a package is that package's own Go
+// benchmark, run by "go test -bench".
+//
+// # What it leaves out
+//
+// Verdicts: it prints and writes figures and fails only where something did not
+// run. On a machine with one processor the shares of client and server are
+// mixed and only the processor time per request means anything; it says so.
+package bench
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nearside/edge/visitor"
+	"nearside/sync/catalog"
+)
+
+// Result is one line of the table and one element of bench.json.
+type Result struct {
+	Name     string  `json:"name"`
+	Value    float64 `json:"value"`
+	Unit     string  `json:"unit"`
+	Baseline float64 `json:"baseline"` // in the same unit; 0: none
+	Ratio    float64 `json:"ratio"`    // value / baseline; 0: none
+}
+
+// Config says what to measure and with which binaries.
+type Config struct {
+	Edge   string         // path of nearside-edge
+	Self   string         // path of the binary whose subcommand "bench-bare BYTES" calls Bare
+	Source string         // the module's root, for go test
+	Only   *regexp.Regexp // nil: everything
+	Log    io.Writer      // progress
+	Rounds int            // how often each pair is measured; 0: 5
+	Each   time.Duration  // how long each measurement lasts; 0: 2 s
+}
+
+// Run measures and returns the results in the order of their names below.
+func Run(ctx context.Context, conf Config) ([]Result, error) {
+	conf.Rounds = cmp.Or(conf.Rounds, 5)
+	conf.Each = cmp.Or(conf.Each, 2*time.Second)
+	var out []Result
+	wanted := func(name string) bool { return conf.Only == nil || conf.Only.MatchString(name) }
+	for _, size := range []struct {
+		name    string
+		flights int
+	}{{"edge_http_10_flights", 10}, {"edge_http_1k_flights", 1000}, {"edge_http_100k_flights", 100_000}} {
+		if !wanted(size.name) {
+			continue
+		}
+		results, err := conf.edge(ctx, size.name, size.flights)
+		if err != nil {
+			return out, fmt.Errorf("%s: %w", size.name, err)
+		}
+		out = append(out, results...)
+	}
+	for _, b := range goBenchmarks {
+		if !slices.ContainsFunc(b.figures, func(f figure) bool { return wanted(f.name) }) {
+			continue
+		}
+		results, err := conf.goBench(ctx, b, wanted)
+		if err != nil {
+			return out, fmt.Errorf("%s: %w", b.pkg, err)
+		}
+		out = append(out, results...)
+	}
+	return out, nil
+}
+
+// Write prints the table and writes the file.
+func Write(results []Result, table io.Writer, file string) error {
+	w := tabwriter.NewWriter(table, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "name\tvalue\tunit\tbaseline\tratio\t")
+	for _, r := range results {
+		baseline, ratio := "-", "-"
+		if r.Baseline != 0 {
+			baseline, ratio = strconv.FormatFloat(r.Baseline, 'f', 1, 64), strconv.FormatFloat(r.Ratio, 'f', 3, 64)
+		}
+		fmt.Fprintf(w, "%s\t%.1f\t%s\t%s\t%s\t\n", r.Name, r.Value, r.Unit, baseline, ratio)
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("print the table: %w", err)
+	}
+	b, err := json.MarshalIndent(results, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the results: %w", err)
+	}
+	if err := os.WriteFile(file, append(b, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write the results: %w", err)
+	}
+	return nil
+}
+
+// edge measures the edge with a catalog of so many flights in turn with the
+// bare server.
+func (conf *Config) edge(ctx context.Context, name string, flights int) (_ []Result, err error) {
+	fmt.Fprintf(conf.Log, "%s: making a catalog of %d flights\n", name, flights)
+	published, err := catalog.Encode(shape(flights, time.Now()))
+	if err != nil {
+		return nil, err
+	}
+	coreURL, stopCore, err := serveCore(1, published)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, stopCore()) }()
+	addresses, err := addressesOf(countries)
+	if err != nil {
+		return nil, err
+	}
+	requests := decisions(flights, addresses)
+
+	dir, err := os.MkdirTemp("", "nearside-bench-")
+	if err != nil {
+		return nil, fmt.Errorf("make a state directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	edge, err := conf.startEdge(ctx, dir, coreURL)
+	if err != nil {
+		return nil, err
+	}
+	defer edge.stop()
+	if err := edge.untilOffers(ctx, requests); err != nil {
+		return nil, err
+	}
+	const connections = 64
+	warm, err := drive(ctx, edge.addr, requests, connections, conf.Each)
+	if err != nil {
+		return nil, err
+	}
+	bodySize := warm.bytes / warm.requests
+	bare, err := conf.start(ctx, conf.Self, "bench-bare", strconv.Itoa(bodySize))
+	if err != nil {
+		return nil, err
+	}
+	defer bare.stop()
+	if _, err := drive(ctx, bare.addr, requests, connections, conf.Each/4); err != nil {
+		return nil, err
+	}
+
+	var edgeRPS, bareRPS, edgeCPU, bareCPU, edgeP99, bareP99, rps, cpu, p99 []float64
+	for round := range conf.Rounds {
+		b, err := bare.measure(ctx, requests, connections, conf.Each)
+		if err != nil {
+			return nil, err
+		}
+		e, err := edge.measure(ctx, requests, connections, conf.Each)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(conf.Log, "%s: round %d: edge %.0f/s, bare %.0f/s, ratio %.3f; %.0f %% filled\n", name, round+1, e.rps, b.rps, e.rps/b.rps, e.filled*100)
+		edgeRPS, bareRPS, rps = append(edgeRPS, e.rps), append(bareRPS, b.rps), append(rps, e.rps/b.rps)
+		edgeCPU, bareCPU, cpu = append(edgeCPU, e.cpu), append(bareCPU, b.cpu), append(cpu, e.cpu/b.cpu)
+		edgeP99, bareP99, p99 = append(edgeP99, e.p99), append(bareP99, b.p99), append(p99, e.p99/b.p99)
+	}
+	rss, err := edge.rss()
+	if err != nil {
+		return nil, err
+	}
+	return []Result{
+		{name, median(edgeRPS), "requests/s", median(bareRPS), median(rps)},
+		{name + "_cpu", median(edgeCPU), "µs/request", median(bareCPU), median(cpu)},
+		{name + "_p99", median(edgeP99), "µs", median(bareP99), median(p99)},
+		{name + "_memory", rss, "MB", 0, 0},
+	}, nil
+}
+
+// process is a server under measurement.
+type process struct {
+	cmd  *exec.Cmd
+	addr string // its public port
+	ops  string // its operations port, where it has one
+	logs *bytes.Buffer
+}
+
+// start runs a server that prints "listening ADDRESS", held to the first
+// processor while this process keeps to the others.
+func (conf *Config) start(ctx context.Context, name string, args ...string) (*process, error) {
+	p := &process{logs: &bytes.Buffer{}}
+	p.cmd = exec.CommandContext(ctx, name, args...)
+	p.cmd.Stderr = p.logs
+	p.cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", filepath.Base(name), err)
+	}
+	if err := p.launch(); err != nil {
+		return nil, err
+	}
+	line := make([]byte, 256)
+	n, err := out.Read(line)
+	addr, ok := strings.CutPrefix(strings.TrimSpace(string(line[:n])), "listening ")
+	if err != nil || !ok {
+		p.stop()
+		return nil, fmt.Errorf("start %s: it said %q: %w", filepath.Base(name), line[:n], err)
+	}
+	p.addr = addr
+	return p, nil
+}
+
+// launch starts the command on the first processor. The affinity is inherited,
+// so it is set on this thread for the time of the start.
+func (p *process) launch() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before, first unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return fmt.Errorf("read the processors: %w", err)
+	}
+	for cpu := range 1024 {
+		if before.IsSet(cpu) {
+			first.Set(cpu)
+			break
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &first); err != nil {
+		return fmt.Errorf("hold the server to one processor: %w", err)
+	}
+	err := p.cmd.Start()
+	if back := unix.SchedSetaffinity(0, &before); back != nil {
+		return errors.Join(err, fmt.Errorf("give the processors back: %w", back))
+	}
+	if err != nil {
+		return fmt.Errorf("start %s: %w", filepath.Base(p.cmd.Path), err)
+	}
+	return nil
+}
+
+func (p *process) stop() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait() // it was killed
+}
+
+// startEdge runs the edge as it ships, with one trusted proxy, so that the
+// requests can come from any country, and without rate limits.
+func (conf *Config) startEdge(ctx context.Context, dir, coreURL string) (*process, error) {
+	token := filepath.Join(dir, "join-token")
+	if err := os.WriteFile(token, []byte("bench\n"), 0o600); err != nil {
+		return nil, fmt.Errorf("write a join token: %w", err)
+	}
+	addr, err := freePorts(4)
+	if err != nil {
+		return nil, err
+	}
+	p := &process{addr: addr[0], ops: addr[1], logs: &bytes.Buffer{}}
+	p.cmd = exec.CommandContext(ctx, conf.Edge,
+		"--region", "bench", "--node", "bench-1", "--core", coreURL, "--join-token-file", token, "--state-dir", filepath.Join(dir, "state"),
+		"--listen", addr[0], "--ops-listen", addr[1], "--gossip-listen", addr[2], "--peer-listen", addr[3],
+		"--trusted-proxies", "1", "--rate-limits=false")
+	p.cmd.Stderr = p.logs
+	p.cmd.Stdout = p.logs
+	p.cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	return p, p.launch()
+}
+
+// untilOffers waits until the edge is ready and answers a request with an ad.
+func (p *process) untilOffers(ctx context.Context, requests [][]byte) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if ready(ctx, p.ops) {
+			s, err := drive(ctx, p.addr, requests, 1, 50*time.Millisecond)
+			if err == nil && s.filled > 0 {
+				return nil
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the edge made no offer within two minutes; it said:\n%s", p.logs)
+		}
+	}
+}
+
+func ready(ctx context.Context, ops string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+ops+"/readyz", nil)
+	if err != nil {
+		return false
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = res.Body.Close()
+	return res.StatusCode == http.StatusOK
+}
+
+// measurement is one turn of one server.
+type measurement struct {
+	rps    float64
+	cpu    float64 // µs of the server's processor time per request
+	p99    float64 // µs
+	filled float64 // share of answers with an ad
+}
+
+func (p *process) measure(ctx context.Context, requests [][]byte, connections int, lasting time.Duration) (measurement, error) {
+	before, err := p.processorTime()
+	if err != nil {
+		return measurement{}, err
+	}
+	s, err := drive(ctx, p.addr, requests, connections, lasting)
+	if err != nil {
+		return measurement{}, err
+	}
+	after, err := p.processorTime()
+	if err != nil {
+		return measurement{}, err
+	}
+	return measurement{
+		rps:    s.perSecond(),
+		cpu:    float64((after - before).Microseconds()) / float64(s.requests),
+		p99:    float64(s.quantile(0.99).Microseconds()),
+		filled: float64(s.filled) / float64(s.requests),
+	}, nil
+}
+
+// processorTime is what the server used so far, from /proc/PID/schedstat of
+// its threads' sum in /proc/PID/stat (10 ms steps, over seconds).
+func (p *process) processorTime() (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("read the server's processor time: %w", err)
+	}
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])) // from field 3 on, see proc(5)
+	user, err1 := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return 0, fmt.Errorf("read the server's processor time: %w", err)
+	}
+	const ticksPerSecond = 100 // USER_HZ, fixed in the kernel's interface
+	return time.Duration(user+system) * time.Second / ticksPerSecond, nil
+}
+
+// rss is the server's resident memory in MB.
+func (p *process) rss() (float64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("read the server's memory: %w", err)
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(b))[1], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read the server's memory: %w", err)
+	}
+	return float64(pages) * float64(os.Getpagesize()) / 1e6, nil
+}
+
+func freePorts(n int) ([]string, error) {
+	var out []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
+		}
+		defer l.Close() // held until all are found, so that none is given twice
+		out = append(out, l.Addr().String())
+	}
+	return out, nil
+}
+
+// addressesOf finds an address of each country in the built-in database.
+func addressesOf(countries []string) (map[string]string, error) {
+	places, err := visitor.OpenPlaces("")
+	if err != nil {
+		return nil, err
+	}
+	defer places.Close()
+	found := make(map[string]string)
+	for a := 1; a < 224 && len(found) < len(countries); a++ {
+		for b := 0; b < 256; b += 4 {
+			addr := netip.AddrFrom4([4]byte{byte(a), byte(b), 1, 1})
+			place := places.Of(addr)
+			country := string(place.Country[:])
+			if slices.Contains(countries, country) && found[country] == "" {
+				found[country] = addr.String()
+			}
+		}
+	}
+	for _, c := range countries {
+		if found[c] == "" {
+			return nil, fmt.Errorf("no address of %s is in the built-in database", c)
+		}
+	}
+	return found, nil
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return s[len(s)/2]
+}
