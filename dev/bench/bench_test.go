@@ -21,8 +21,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// fasthttp's worker pool looks every 10 s whether it was stopped.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+	goleak.VerifyTestMain(m,
+		// fasthttp's worker pool looks every 10 s whether it was stopped, and
+		// its clock for the Date header runs as long as the process.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
 }
 
 func TestReadsWhatGoTestPrints(t *testing.T) {
