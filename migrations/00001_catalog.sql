@@ -6,7 +6,7 @@
 -- commits are.
 CREATE TABLE counters (
     id              smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1),
-    catalog_version bigint NOT NULL DEFAULT 0,
+    catalog_version bigint NOT NULL DEFAULT 1, -- 1 is the empty catalog
     control_version bigint NOT NULL DEFAULT 0
 );
 INSERT INTO counters DEFAULT VALUES;
@@ -15,8 +15,7 @@ CREATE TABLE advertisers (
     id         integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     slug       text NOT NULL UNIQUE,
     name       text NOT NULL,
-    version    bigint NOT NULL DEFAULT 1,
-    deleted_at timestamptz
+    version    bigint NOT NULL DEFAULT 1
 );
 
 CREATE TABLE publisher_groups (
@@ -156,9 +155,7 @@ CREATE TABLE idempotency_keys (
     token      integer NOT NULL REFERENCES api_tokens ON DELETE CASCADE,
     key        text NOT NULL,
     request    bytea NOT NULL, -- SHA-256 of method, path and body
-    status     integer NOT NULL,
-    headers    jsonb NOT NULL,
-    body       bytea NOT NULL,
+    answer     jsonb NOT NULL, -- the resource as it was answered
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (token, key)
 );
@@ -171,6 +168,8 @@ CREATE TABLE audit_log (
     resource text NOT NULL,
     detail   jsonb NOT NULL DEFAULT '{}'
 );
+CREATE INDEX audit_log_resource ON audit_log (resource, id DESC);
+CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
 
 -- Published bytes of sync/catalog. The newest row is what edges should have.
 CREATE TABLE catalog_versions (

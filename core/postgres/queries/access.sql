@@ -1,0 +1,49 @@
+-- Bearer tokens, keys of idempotent requests, the audit log.
+
+-- name: TokenByHash :one
+SELECT id, name, hash, role, publisher FROM api_tokens WHERE hash = $1 AND revoked_at IS NULL;
+
+-- name: InsertToken :one
+INSERT INTO api_tokens (name, hash, role, publisher) VALUES ($1, $2, $3, $4) RETURNING id, created_at;
+
+-- name: ReadToken :one
+SELECT t.id, t.name, t.role, p.slug AS publisher, t.created_at, t.revoked_at
+FROM api_tokens t LEFT JOIN publishers p ON p.id = t.publisher
+WHERE t.id = $1;
+
+-- name: ListTokens :many
+SELECT t.id, t.name, t.role, p.slug AS publisher, t.created_at, t.revoked_at
+FROM api_tokens t LEFT JOIN publishers p ON p.id = t.publisher
+WHERE t.id > sqlc.arg(after)
+ORDER BY t.id
+LIMIT sqlc.arg(n);
+
+-- name: RevokeToken :execrows
+UPDATE api_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL;
+
+-- name: InsertJoinToken :one
+INSERT INTO join_tokens (name, hash) VALUES ($1, $2) RETURNING id;
+
+-- name: ListJoinTokens :many
+SELECT id, name, created_at, revoked_at FROM join_tokens ORDER BY id;
+
+-- name: RevokeJoinToken :execrows
+UPDATE join_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL;
+
+-- name: ReadIdempotencyKey :one
+SELECT request, answer FROM idempotency_keys WHERE token = $1 AND key = $2;
+
+-- name: InsertIdempotencyKey :exec
+INSERT INTO idempotency_keys (token, key, request, answer) VALUES ($1, $2, $3, $4);
+
+-- name: ForgetIdempotencyKeys :execrows
+DELETE FROM idempotency_keys WHERE created_at < $1;
+
+-- name: InsertAudit :exec
+INSERT INTO audit_log (actor, action, resource, detail) VALUES ($1, $2, $3, $4);
+
+-- name: ListAudit :many
+SELECT id, at, actor, action, resource, detail FROM audit_log
+WHERE id < sqlc.arg(before) AND (sqlc.arg(resource)::text = '' OR resource = sqlc.arg(resource))
+ORDER BY id DESC
+LIMIT sqlc.arg(n);

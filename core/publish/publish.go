@@ -1,0 +1,352 @@
+// Package publish turns what people edited into catalog versions and controls,
+// and tells whoever streams them to edges the moment there are new ones.
+//
+// Every write of the admin API raises the catalog version in its transaction
+// and notifies the channels nearside_catalog and, where a flight was paused,
+// resumed or killed, nearside_control. Every core listens to both, so a write
+// at one core is pushed by all. A notification is only a hint: the truth is
+// looked at when listening starts, at every notification, and every five
+// seconds besides.
+//
+// A version is built from one unmoving state of the database, encoded by
+// sync/catalog, and stored in catalog_versions, where the first core to store
+// a version decides its bytes. Many writes in a row become few versions: the
+// next build starts no sooner than MinGap, and no sooner than the last build
+// took, after the last one ended. Controls wait for no build.
+//
+// Where the database is away, what was published last stays current, and
+// nothing newer appears until it is back. Versions are kept for Keep, the
+// newest for ever. A version that does not encode is not published: the last
+// good one stays, the error is logged, and Stats.Failed counts it.
+//
+// The stream to the edges itself is core/ingest.
+package publish
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"nearside/core/postgres"
+	"nearside/core/postgres/query"
+	"nearside/sync/catalog"
+	"nearside/sync/wire"
+)
+
+const (
+	// MinGap is the least time between two builds.
+	MinGap = 100 * time.Millisecond
+	// Keep is how long a published version stays in the database.
+	Keep = 7 * 24 * time.Hour
+
+	poll = 5 * time.Second // how often the database is looked at without a notification
+)
+
+var channels = []string{"nearside_catalog", "nearside_control"}
+
+// Publisher holds what edges should have. Its methods are safe for concurrent
+// use.
+type Publisher struct {
+	db  *postgres.DB
+	log *slog.Logger
+
+	wake chan struct{} // holds one token while there may be something new
+
+	mu          sync.RWMutex // guards what follows
+	version     uint64
+	bytes       []byte
+	publishedAt time.Time
+	controls    map[uint32]*wire.Control // the newest of each flight
+	newest      uint64                   // the highest control version
+	subscribers map[chan struct{}]struct{}
+
+	stats Stats
+}
+
+// Stats count what a Publisher did.
+type Stats struct {
+	Built      atomic.Int64 // versions built here
+	Failed     atomic.Int64 // builds and look-ups that failed
+	BuildNanos atomic.Int64 // what the last build took
+	Bytes      atomic.Int64 // published size of the current version
+}
+
+// New makes a publisher over db; it has nothing until Run has looked.
+func New(db *postgres.DB, log *slog.Logger) *Publisher {
+	return &Publisher{
+		db: db, log: log,
+		wake:        make(chan struct{}, 1),
+		controls:    map[uint32]*wire.Control{},
+		subscribers: map[chan struct{}]struct{}{},
+	}
+}
+
+// Stats are the publisher's counters.
+func (p *Publisher) Stats() *Stats { return &p.stats }
+
+// Current is the newest published version and its bytes, which the caller must
+// not change; 0 and nil before the first.
+func (p *Publisher) Current() (version uint64, bytes []byte) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.version, p.bytes
+}
+
+// PublishedAt is when the current version was published.
+func (p *Publisher) PublishedAt() time.Time {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.publishedAt
+}
+
+// Controls are the controls in force whose version is above since, one for
+// each flight that has any, by version. The caller must not change them.
+func (p *Publisher) Controls(since uint64) []*wire.Control {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if since >= p.newest {
+		return nil
+	}
+	var newer []*wire.Control
+	for _, c := range p.controls {
+		if c.Version > since {
+			newer = append(newer, c)
+		}
+	}
+	slices.SortFunc(newer, func(a, b *wire.Control) int {
+		if a.Version < b.Version {
+			return -1
+		}
+		return 1
+	})
+	return newer
+}
+
+// ControlVersion is the highest control version.
+func (p *Publisher) ControlVersion() uint64 {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.newest
+}
+
+// Subscribe gives a channel that holds a token whenever Current or Controls
+// may have changed since the last token was taken. It is forgotten when ctx
+// ends; it is never closed.
+func (p *Publisher) Subscribe(ctx context.Context) <-chan struct{} {
+	changed := make(chan struct{}, 1)
+	p.mu.Lock()
+	p.subscribers[changed] = struct{}{}
+	p.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		p.mu.Lock()
+		delete(p.subscribers, changed)
+		p.mu.Unlock()
+	})
+	return changed
+}
+
+// Wake says that something may have changed; it never waits.
+func (p *Publisher) Wake() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run keeps the publisher current until ctx ends, and then waits for what it
+// started.
+func (p *Publisher) Run(ctx context.Context) {
+	var parts sync.WaitGroup
+	parts.Go(func() { p.listen(ctx) })
+	parts.Go(func() { p.forget(ctx) })
+	p.loop(ctx)
+	parts.Wait()
+}
+
+// Prime looks once, so that a core answers with what was published before it
+// started. Run need not be running.
+func (p *Publisher) Prime(ctx context.Context) error {
+	if err := p.refreshControls(ctx); err != nil {
+		return err
+	}
+	return p.refreshCatalog(ctx)
+}
+
+func (p *Publisher) loop(ctx context.Context) {
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	gap := time.NewTimer(0) // fires when the next build may start
+	defer gap.Stop()
+	due, free := true, false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			due = true
+		case <-p.wake:
+			due = true
+		case <-gap.C:
+			free = true
+		}
+		if !due {
+			continue
+		}
+		// Controls go out at once, whatever the builds do.
+		if err := p.refreshControls(ctx); err != nil {
+			p.failed(ctx, "read controls", err)
+		}
+		if !free {
+			continue
+		}
+		due, free = false, false
+		start := time.Now()
+		if err := p.refreshCatalog(ctx); err != nil {
+			p.failed(ctx, "publish the catalog", err)
+		}
+		gap.Reset(max(MinGap, time.Since(start)))
+	}
+}
+
+func (p *Publisher) failed(ctx context.Context, doing string, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	p.stats.Failed.Add(1)
+	p.log.Error(doing, "error", err)
+}
+
+// listen keeps listening, with a pause after a connection broke.
+func (p *Publisher) listen(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := p.db.Listen(ctx, channels, p.Wake, func(string) { p.Wake() })
+		if ctx.Err() != nil {
+			return
+		}
+		p.log.Warn("lost the notifications of the database; listening again", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// forget drops versions older than Keep.
+func (p *Publisher) forget(ctx context.Context) {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		if _, err := p.db.Queries().ForgetCatalogs(ctx, time.Now().Add(-Keep)); err != nil {
+			p.failed(ctx, "forget old catalog versions", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *Publisher) refreshControls(ctx context.Context) error {
+	rows, err := p.db.Queries().ControlsSince(ctx, int64(p.ControlVersion()))
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, row := range rows {
+		var state catalog.State
+		if err := state.UnmarshalText([]byte(row.State)); err != nil {
+			return err
+		}
+		version, flight := uint64(row.Version), uint32(row.Flight)
+		if known := p.controls[flight]; known == nil || known.Version < version {
+			p.controls[flight] = &wire.Control{Version: version, Flight: flight, State: uint32(state)}
+		}
+		p.newest = max(p.newest, version)
+	}
+	p.tell()
+	return nil
+}
+
+// refreshCatalog builds and stores the newest version where nobody has, and
+// makes the newest stored one current.
+func (p *Publisher) refreshCatalog(ctx context.Context) error {
+	wanted, err := p.db.Queries().CatalogVersion(ctx)
+	if err != nil {
+		return err
+	}
+	if current, _ := p.Current(); current == uint64(wanted) {
+		return nil
+	}
+	stored, err := p.db.Queries().NewestCatalogVersion(ctx)
+	if err != nil {
+		return err
+	}
+	if stored < wanted {
+		if err := p.build(ctx); err != nil {
+			return err
+		}
+	}
+	newest, err := p.db.Queries().NewestCatalog(ctx)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if uint64(newest.Version) <= p.version {
+		return nil
+	}
+	p.version, p.bytes, p.publishedAt = uint64(newest.Version), newest.Bytes, newest.PublishedAt
+	p.stats.Bytes.Store(int64(len(newest.Bytes)))
+	p.tell()
+	return nil
+}
+
+// build stores the bytes of the database's present version.
+func (p *Publisher) build(ctx context.Context) error {
+	start := time.Now()
+	var snapshot *catalog.Snapshot
+	err := p.db.InSnapshot(ctx, func(q *query.Queries) (err error) {
+		snapshot, err = Read(ctx, q, start)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	bytes, err := catalog.Encode(snapshot)
+	if err != nil {
+		return err
+	}
+	checksum, err := catalog.Checksum(bytes)
+	if err != nil {
+		return err
+	}
+	err = p.db.Queries().InsertCatalog(ctx, query.InsertCatalogParams{
+		Version:     int64(snapshot.Version),
+		PublishedAt: start,
+		Bytes:       bytes,
+		Checksum:    checksum[:],
+		Flights:     int32(len(snapshot.Flights)),
+	})
+	if err != nil {
+		return err
+	}
+	p.stats.Built.Add(1)
+	p.stats.BuildNanos.Store(int64(time.Since(start)))
+	p.log.Info("built a catalog version", "version", snapshot.Version, "flights", len(snapshot.Flights), "bytes", len(bytes))
+	return nil
+}
+
+// tell wakes the subscribers; mu is held.
+func (p *Publisher) tell() {
+	for changed := range p.subscribers {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+}
