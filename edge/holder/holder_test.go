@@ -1,0 +1,474 @@
+package holder
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"nearside/sync/exchange"
+	"nearside/sync/lease"
+	"nearside/sync/token"
+	"nearside/sync/wire"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+const (
+	now    = int64(1_800_000_000_000)
+	me     = 7
+	flight = 40
+)
+
+var views = lease.Of(lease.FlightViews, flight, 0)
+
+// view is a view of the test's flight, offered a second ago.
+func view(boot, seq uint64) Event {
+	return Event{
+		Kind: exchange.View, Holder: me, Boot: boot, Seq: seq, Ad: 50, Flight: flight, Publisher: 60, Country: [2]byte{'D', 'E'},
+		ViewPrice: 2000, Issued: now - 1000, Flags: token.FlagViews, At: now,
+	}
+}
+
+func clickOf(e Event) Event { e.Kind = exchange.Click; return e }
+
+// log is a state together with the journal that it wrote.
+type log struct {
+	*State
+	records [][]byte
+}
+
+func newLog(boot uint64) *log {
+	l := &log{State: New(me)}
+	l.keep(l.Boot(nil, boot, 1, now))
+	return l
+}
+
+func (l *log) keep(rec []byte) bool {
+	if len(rec) > 0 {
+		l.records = append(l.records, rec)
+	}
+	return len(rec) > 0
+}
+
+func (l *log) grant(b lease.Budget, total int64) { l.keep(l.Grant(nil, b, total)) }
+
+func (l *log) judge(e Event) Verdict {
+	rec, v := l.Judge(nil, &e)
+	l.keep(rec)
+	return v
+}
+
+func TestWhatAnEventMayDo(t *testing.T) {
+	other := func(e Event) Event { e.Holder = me + 1; return e }
+	old := func(e Event) Event { e.Issued = now - Life - 1; return e }
+	flags := func(e Event, f uint16) Event { e.Flags = f; return e }
+	day := exchange.Day(now)
+	capped := lease.Of(lease.FlightDay, flight, day)
+	for _, c := range []struct {
+		name      string
+		granted   int64 // views
+		capped    int64 // micros of the day's cap
+		control   uint8
+		before    []Event
+		event     Event
+		want      Verdict
+		available int64 // views left afterwards
+	}{
+		{"a view within the lease", 2, 0, 0, nil, view(1, 0), Billed, 1},
+		{"the same view again", 2, 0, 0, []Event{view(1, 0)}, view(1, 0), Duplicate, 1},
+		{"the same sequence of another boot", 2, 0, 0, []Event{view(1, 0)}, view(2, 0), HomeLost, 1},
+		{"the last one", 1, 0, 0, nil, view(1, 0), Billed, 0},
+		{"one too many", 1, 0, 0, []Event{view(1, 0)}, view(1, 1), Exhausted, 0},
+		{"one too many, again", 1, 0, 0, []Event{view(1, 0), view(1, 1)}, view(1, 1), Duplicate, 0},
+		{"no lease at all", 0, 0, 0, nil, view(1, 0), Exhausted, 0},
+		{"a view of a flight that sells clicks", 0, 0, 0, nil, flags(view(1, 0), token.FlagClicks), Counted, 0},
+		{"a click after its view", 1, 0, 0, []Event{view(1, 0)}, clickOf(view(1, 0)), Counted, 0},
+		{"a click twice", 1, 0, 0, []Event{view(1, 0), clickOf(view(1, 0))}, clickOf(view(1, 0)), Duplicate, 0},
+		{"a click without its view", 1, 0, 0, nil, clickOf(view(1, 0)), NotViewed, 1},
+		{"a click after an unbilled view", 0, 0, 0, []Event{view(1, 0)}, clickOf(view(1, 0)), Counted, 0},
+		{"within both budgets", 1, 2000, 0, nil, flags(view(1, 0), token.FlagViews|token.FlagFlightDay), Billed, 0},
+		{"within one of two budgets: nothing is debited", 1, 1999, 0, nil, flags(view(1, 0), token.FlagViews|token.FlagFlightDay), Exhausted, 1},
+		{"a paused flight's view still bills", 1, 0, 1, nil, view(1, 0), Billed, 0},
+		{"a killed flight's view does not", 1, 0, 2, nil, view(1, 0), Killed, 1},
+		{"another holder's event", 1, 0, 0, nil, other(view(1, 0)), Foreign, 1},
+		{"another holder's event twice", 1, 0, 0, []Event{other(view(1, 0))}, other(view(1, 0)), Duplicate, 1},
+		{"a boot that is not known", 1, 0, 0, nil, view(9, 0), HomeLost, 1},
+		{"an offer too old", 1, 0, 0, nil, old(view(1, 0)), Expired, 1},
+		{"a sequence number that no window holds", 1, 0, 0, nil, view(1, MaxSpan), Expired, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLog(1)
+			l.grant(views, c.granted)
+			l.grant(capped, c.capped)
+			l.keep(l.Control(nil, Control{5, flight, c.control}))
+			for _, e := range c.before {
+				l.judge(e)
+			}
+			n := len(l.records)
+			if got := l.judge(c.event); got != c.want {
+				t.Errorf("verdict %v, want %v", got, c.want)
+			}
+			if taken := len(l.records) > n; taken != c.want.Taken() {
+				t.Errorf("recorded: %v, but the verdict is %v", taken, c.want)
+			}
+			totals, _ := l.Lease(views)
+			if totals.Available() != c.available {
+				t.Errorf("%d views left, want %d", totals.Available(), c.available)
+			}
+		})
+	}
+}
+
+func TestBatchIsWhatLiesBetweenSeals(t *testing.T) {
+	l := newLog(1)
+	l.grant(views, 3)
+	l.judge(view(1, 0))
+	l.judge(view(1, 1))
+	first := l.Seal(nil, now, false, 2)
+	l.keep(first)
+	l.judge(view(1, 2))
+	l.judge(view(1, 3))
+	elsewhere := view(3, 9)
+	elsewhere.Holder = 8
+	l.judge(elsewhere)
+	l.keep(l.Seal(nil, now, false, 4))
+
+	ready := l.Covered(l.Position(), []byte("hash"))
+	if len(ready) != 2 || !l.Said() {
+		t.Fatalf("%d batches ready, said %v", len(ready), l.Said())
+	}
+	a, b := ready[0], ready[1]
+	if got := a.GetTotals(); got.GetGranted()[0] != 3 || got.GetSpent()[0] != 2 || got.GetBudget()[0] != int64(views) {
+		t.Errorf("totals of the first batch: %v", got)
+	}
+	if got := b.GetTotals(); got.GetSpent()[0] != 3 {
+		t.Errorf("totals of the second batch: %v", got)
+	}
+	if r := a.GetRollups(); len(r.GetHour()) != 1 || r.GetViews()[0] != 2 || r.GetSpentMicros()[0] != 4000 || r.GetHour()[0] != now/1000 || r.GetCountry()[0] != "DE" {
+		t.Errorf("rollups of the first batch: %v", r)
+	}
+	if r := b.GetRollups(); r.GetViews()[0] != 1 || r.GetUnbilledViews()[0] != 1 || r.GetSpentMicros()[0] != 2000 {
+		t.Errorf("rollups of the second batch: %v", r)
+	}
+	if len(a.GetForeign()) != 0 || len(b.GetForeign()) != 1 || b.GetForeign()[0].GetHolder() != 8 {
+		t.Errorf("foreign events: %v and %v", a.GetForeign(), b.GetForeign())
+	}
+	if a.GetSeal().GetBatch() != 1 || b.GetSeal().GetBatch() != 2 || a.GetSeal().GetPosition() != 5 || string(a.GetSeal().GetHash()) != "hash" {
+		t.Errorf("seals: %v and %v", a.GetSeal(), b.GetSeal())
+	}
+	l.Acknowledge(a.GetSeal())
+	if got := l.Sealed(); len(got) != 1 || got[0] != b || l.Acked() != a.GetSeal() {
+		t.Errorf("after the first is acknowledged: %v", got)
+	}
+}
+
+func TestForeignEventsComeHome(t *testing.T) {
+	l := newLog(1)
+	l.grant(views, 1)
+	in := func(position uint64, e Event) bool { return l.keep(l.ForeignIn(nil, position, &e, now)) }
+	batch := func() *wire.Batch {
+		l.keep(l.Seal(nil, now, false, 10))
+		return l.Covered(l.Position(), []byte("h"))[0]
+	}
+	outcomes := func(b *wire.Batch) map[uint64]uint32 {
+		m := map[uint64]uint32{}
+		for _, v := range b.GetVerdicts() {
+			m[v.GetPosition()] = v.GetOutcome()
+		}
+		return m
+	}
+	check := func(b *wire.Batch, ack uint64, want map[uint64]uint32) {
+		t.Helper()
+		got := outcomes(b)
+		if b.GetForeignAck() != ack || len(got) != len(want) {
+			t.Errorf("acknowledged %d with %v, want %d with %v", b.GetForeignAck(), got, ack, want)
+		}
+		for p, o := range want {
+			if got[p] != o {
+				t.Errorf("position %d: outcome %d, want %d", p, got[p], o)
+			}
+		}
+	}
+
+	in(3, clickOf(view(1, 0))) // its view has not come
+	check(batch(), 3, nil)
+	if l.keep(l.Settle(nil, now)) {
+		t.Fatal("settled a click whose view is missing")
+	}
+	in(4, view(1, 0))
+	if in(4, view(1, 0)) || in(2, view(1, 5)) {
+		t.Fatal("took a position twice")
+	}
+	in(5, view(1, 0)) // a repeat that the core did not notice
+	in(6, view(1, 1)) // beyond the lease
+	in(7, view(9, 1)) // of a boot that is gone
+	in(9, clickOf(view(1, 2)))
+	if !l.keep(l.Settle(nil, now)) || l.keep(l.Settle(nil, now)) {
+		t.Fatal("the click should have been settled after its view, once")
+	}
+	check(batch(), 9, map[uint64]uint32{3: 1, 4: 1, 5: 3, 6: 2, 7: 2})
+	if !l.keep(l.Settle(nil, now+Keep)) || l.Waits() {
+		t.Fatal("a click whose view never came should be settled in the end")
+	}
+	check(batch(), 9, map[uint64]uint32{9: 4})
+	totals, _ := l.Lease(views)
+	if totals.Spent != 1 {
+		t.Errorf("spent %d", totals.Spent)
+	}
+	mustReplay(t, l)
+}
+
+func TestI9NothingIsReleasedOrJudgedAfterTheClose(t *testing.T) {
+	l := newLog(1)
+	l.grant(views, 5)
+	l.judge(view(1, 0))
+	l.keep(l.Seal(nil, now, true, 100))
+	b := l.Covered(l.Position(), []byte("h"))[0]
+	if !b.GetClosing() || len(b.GetFinal()) != 1 || b.GetFinal()[0].GetNext() != 100 || !bytes.Equal(b.GetFinal()[0].GetBits(), []byte{1}) {
+		t.Fatalf("closing batch: %v", b)
+	}
+	if l.keep(l.Return(nil, views, 1)) || l.keep(l.Grant(nil, views, 9)) || l.keep(l.Seal(nil, now, false, 0)) || l.keep(l.Control(nil, Control{1, flight, 2})) {
+		t.Error("a closed holder went on")
+	}
+	if v := l.judge(view(1, 1)); v != Foreign {
+		t.Errorf("a view after the close: %v", v)
+	}
+	totals, _ := l.Lease(views)
+	if totals != (lease.Totals{Granted: 5, Spent: 1}) {
+		t.Errorf("totals after the close: %+v", totals)
+	}
+	mustReplay(t, l)
+}
+
+func TestFencedHolderLeavesJudgingToTheCore(t *testing.T) {
+	l := newLog(1)
+	l.grant(views, 5)
+	l.keep(l.Fence(nil, now))
+	if v := l.judge(view(1, 0)); v != Foreign {
+		t.Errorf("own view after the fence: %v", v)
+	}
+	if l.keep(l.Fence(nil, now)) || l.keep(l.Grant(nil, views, 9)) || l.keep(l.Return(nil, views, 1)) {
+		t.Error("a fenced holder took or gave credit")
+	}
+	e, ok, err := Late(l.records[len(l.records)-1])
+	if err != nil || !ok || e != view(1, 0) {
+		t.Errorf("late event %+v, %v, %v", e, ok, err)
+	}
+	mustReplay(t, l)
+}
+
+func TestFloors(t *testing.T) {
+	l := newLog(1)
+	l.grant(views, 10)
+	l.judge(view(1, 5000))
+	if l.keep(l.Floor(nil, 1, 4095)) {
+		t.Error("a floor inside the first block")
+	}
+	l.keep(l.Floor(nil, 1, 5001))
+	for seq, want := range map[uint64]Verdict{4095: Expired, 4096: Billed, 5000: Duplicate} {
+		if v := l.judge(view(1, seq)); v != want {
+			t.Errorf("sequence %d: %v, want %v", seq, v, want)
+		}
+	}
+	if l.keep(l.Floor(nil, 1, Gone)) {
+		t.Error("forgot the boot that offers")
+	}
+	l.keep(l.Boot(nil, 2, 2, now))
+	if v := l.judge(view(1, 4097)); v != Billed {
+		t.Errorf("the earlier boot's view: %v", v)
+	}
+	if got := l.Dropped(now + Keep); len(got) != 0 {
+		t.Errorf("dropped %v while tokens live", got)
+	}
+	if got := l.Dropped(now + Keep + 1); len(got) != 1 || got[0] != 1 {
+		t.Errorf("dropped %v, want boot 1", got)
+	}
+	l.keep(l.Floor(nil, 1, Gone))
+	if v := l.judge(view(1, 4098)); v != HomeLost {
+		t.Errorf("a view of the forgotten boot: %v", v)
+	}
+	mustReplay(t, l)
+}
+
+func TestOldCopyIsFound(t *testing.T) {
+	l := newLog(1)
+	l.grant(views, 5)
+	l.judge(view(1, 0))
+	for _, c := range []struct {
+		spent, returned int64
+		old             bool
+	}{{0, 0, false}, {1, 0, false}, {2, 0, true}, {1, 1, true}} {
+		err := l.Contradicts(&wire.Grant{Budget: int64(views), Granted: 5, Spent: c.spent, Returned: c.returned})
+		if (err != nil) != c.old {
+			t.Errorf("spent %d returned %d: %v", c.spent, c.returned, err)
+		}
+	}
+	if l.Contradicts(&wire.Grant{Budget: 99, Spent: 1}) == nil {
+		t.Error("the core settled a lease that this journal has never had")
+	}
+}
+
+func TestReplayRefusesWhatCannotBe(t *testing.T) {
+	history := func(records ...record) error {
+		s := New(me)
+		var err error
+		for i := range records {
+			if err = s.Replay(uint64(i+1), records[i].append(nil)); err != nil {
+				break
+			}
+		}
+		return err
+	}
+	boot := record{kind: recBoot, holder: me, boot: 1, ordinal: 1}
+	grant := record{kind: recGrant, budget: views, total: 1}
+	billed := record{kind: recJudged, outcome: exchange.Billed, event: view(1, 0), n: 1}
+	billed.debits[0] = exchange.Debit{Budget: views, Amount: 1}
+	second := billed
+	second.event = view(1, 1)
+	click := record{kind: recJudged, outcome: exchange.Billed, event: clickOf(view(1, 0))}
+	if err := history(boot, grant, billed, click); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name    string
+		records []record
+	}{
+		{"I2: a debit beyond what is available", []record{boot, grant, billed, second}},
+		{"I6: a bit set twice", []record{boot, {kind: recGrant, budget: views, total: 2}, billed, billed}},
+		{"a click before its view", []record{boot, click}},
+		{"I7: a grant that does not grow", []record{boot, grant, grant}},
+		{"I7: a return that does not grow", []record{boot, grant, {kind: recReturn, budget: views}}},
+		{"a return of more than is available", []record{boot, grant, {kind: recReturn, budget: views, total: 2}}},
+		{"I11: a control that does not grow", []record{boot, {kind: recControl, version: 3, flight: 1}, {kind: recControl, version: 3, flight: 1, state: 2}}},
+		{"a seal out of turn", []record{boot, {kind: recSeal, batch: 2}}},
+		{"another holder's boot", []record{{kind: recBoot, holder: 8, boot: 1, ordinal: 1}}},
+		{"the same boot again", []record{boot, boot}},
+		{"an earlier boot", []record{boot, {kind: recBoot, holder: me, boot: 2, ordinal: 1}}},
+		{"a view of an unknown boot", []record{billed}},
+		{"a floor inside a block", []record{boot, {kind: recFloor, boot: 1, floor: 5}}},
+	} {
+		if err := history(c.records...); err == nil {
+			t.Errorf("%s: replayed", c.name)
+		}
+	}
+	if err := New(me).Replay(2, boot.append(nil)); err == nil {
+		t.Error("a missing record went unnoticed")
+	}
+}
+
+// mustReplay checks that the journal that l wrote amounts to its state.
+func mustReplay(t interface{ Fatalf(string, ...any) }, l *log) {
+	s := New(me)
+	for i, rec := range l.records {
+		if err := s.Replay(uint64(i+1), rec); err != nil {
+			t.Fatalf("replay: %v", err)
+		}
+	}
+	for _, b := range l.sealed {
+		s.Covered(b.GetSeal().GetPosition(), b.GetSeal().GetHash())
+	}
+	s.Acknowledge(l.Acked())
+	if s.acked.GetBatch() > 0 {
+		s.acked = l.acked
+	}
+	if got, want := s.Encode(nil), l.Encode(nil); !bytes.Equal(got, want) {
+		t.Fatalf("replayed state differs:\n%x\n%x", got, want)
+	}
+}
+
+// sample has a record of every kind, and something in every list of the
+// checkpoint.
+func sample() *log {
+	l := newLog(0x1122334455667788)
+	const b = 0x1122334455667788
+	l.grant(views, 10)
+	l.grant(lease.Of(lease.FlightDay, flight, exchange.Day(now)), 1_000_000)
+	capped := view(b, 3)
+	capped.Flags |= token.FlagFlightDay
+	l.judge(capped)
+	l.keep(l.Control(nil, Control{12, flight, 1}))
+	l.keep(l.Return(nil, views, 2))
+	l.keep(l.Seal(nil, now, false, 6000))
+	l.Covered(l.Position(), []byte("0123456789abcdef"))
+	l.Acknowledge(l.sealed[0].GetSeal())
+	l.judge(clickOf(capped))
+	l.judge(view(b, 5000))
+	l.keep(l.Seal(nil, now, false, 6000))
+	l.Covered(l.Position(), []byte("fedcba9876543210"))
+	l.keep(l.Floor(nil, b, 4096))
+	l.keep(l.Boot(nil, 0x99, 2, now+5000))
+	elsewhere := view(3, 9)
+	elsewhere.Holder = 8
+	l.judge(elsewhere)
+	waits, dead := clickOf(view(b, 4500)), view(b, 1)
+	l.keep(l.ForeignIn(nil, 20, &waits, now))
+	l.keep(l.ForeignIn(nil, 21, &dead, now))
+	l.keep(l.Fence(nil, now+6000))
+	return l
+}
+
+func TestGolden(t *testing.T) {
+	l := sample()
+	var text strings.Builder
+	for _, rec := range l.records {
+		text.WriteString(hex.EncodeToString(rec) + "\n")
+	}
+	text.WriteString(hex.EncodeToString(l.Encode(nil)) + "\n")
+	name := filepath.Join("testdata", "v1.txt")
+	if *update {
+		if err := os.WriteFile(name, []byte(text.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text.String() != string(want) {
+		t.Errorf("records or checkpoint are not what version 1 is:\n%s", text.String())
+	}
+	lines := strings.Split(strings.TrimSpace(string(want)), "\n")
+	s := New(me)
+	for i, line := range lines[:len(lines)-1] {
+		rec, err := hex.DecodeString(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Replay(uint64(i+1), rec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkpoint, err := hex.DecodeString(lines[len(lines)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := Decode(checkpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(d.Encode(nil), checkpoint) {
+		t.Error("a decoded checkpoint encodes to something else")
+	}
+	mustReplay(t, l)
+}
+
+func TestJudgeAllocatesNothing(t *testing.T) {
+	l := newLog(1)
+	l.grant(views, 1<<40)
+	e := view(1, 0)
+	l.judge(e)
+	buf := make([]byte, 0, 512)
+	n := testing.AllocsPerRun(1000, func() {
+		e.Seq++
+		if _, v := l.Judge(buf, &e); v != Billed {
+			t.Fatal(v)
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
