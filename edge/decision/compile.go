@@ -3,6 +3,7 @@ package decision
 import (
 	"cmp"
 	"fmt"
+	"hash/maphash"
 	"iter"
 	"slices"
 
@@ -35,6 +36,7 @@ type Catalog struct {
 	countries [countryCodes]uint16 // country code → its class, 0 for a country that no flight names
 
 	index index
+	seeds [2]maphash.Seed // of shapes
 }
 
 type campaign struct {
@@ -111,6 +113,7 @@ func Compile(s *catalog.Snapshot, books Books, today catalog.Day) (*Catalog, err
 		typeSlugs:  make(map[string]int32, len(s.AdTypes)),
 		states:     make(map[[3]byte]uint32),
 		metros:     make(map[int32]struct{}),
+		seeds:      [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 	}
 	b := newBuilder(c, books)
 	b.addTypes()

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"nearside/sync/catalog"
+	"nearside/sync/pacing"
 )
 
 // chosen is an eligible flight with the weights of those up to it.
@@ -13,10 +14,10 @@ type chosen struct {
 }
 
 // Decide chooses an ad for a request at now, in unix milliseconds. The same
-// catalog, request, accounts, now and seed give the same outcome. It needs no
-// candidates from a cache; it finds them tier by tier in the index.
+// catalog, request, accounts, now and seed give the same outcome. It finds the
+// candidates in the index, tier by tier; DecideAmong takes them from a cache.
 func (c *Catalog) Decide(r *Request, s *Scratch, now int64, seed uint64, out *Outcome) {
-	p := c.begin(r, s, seed, out)
+	p := c.begin(r, s, now, seed, out)
 	if p == nil {
 		return
 	}
@@ -29,7 +30,7 @@ func (c *Catalog) Decide(r *Request, s *Scratch, now int64, seed uint64, out *Ou
 		}
 		from := len(s.candidates)
 		c.collect(s, tier)
-		if chooseFlight(s.candidates[from:], r, s, p, now, seed, out) {
+		if chooseFlight(s.candidates[from:], r, s, now, seed, out) {
 			s.unmark()
 			s.query.chooseAd(seed, out)
 			return
@@ -49,7 +50,7 @@ func (out *Outcome) refuse(candidates int) {
 // begin clears what the last decision left, and settles what is settled by the
 // gate or by force. It returns the publisher if there is still something to
 // decide.
-func (c *Catalog) begin(r *Request, s *Scratch, seed uint64, out *Outcome) *Publisher {
+func (c *Catalog) begin(r *Request, s *Scratch, now int64, seed uint64, out *Outcome) *Publisher {
 	*out = Outcome{}
 	s.refused = s.refused[:0]
 	p := c.current(r.Publisher)
@@ -61,7 +62,7 @@ func (c *Catalog) begin(r *Request, s *Scratch, seed uint64, out *Outcome) *Publ
 	case r.Mobile && p.IgnoreMobileTraffic:
 		out.Reason = MobileIgnored
 	case r.ForceAd != "" || r.ForceCampaign != "":
-		c.force(r, s, p, seed, out)
+		c.force(r, c.resolve(r, s, p, now), seed, out)
 	default:
 		return p
 	}
@@ -83,34 +84,18 @@ func (s *Scratch) Refused() []Refusal { return s.refused }
 
 // chooseFlight draws one of a tier's candidates by weight, and reports whether
 // there was one to draw.
-func chooseFlight(candidates []candidate, r *Request, s *Scratch, p *Publisher, now int64, seed uint64, out *Outcome) bool {
-	if len(candidates) == 0 {
-		return false
-	}
-	day := catalog.DayOfMillis(now)
-	var earnings *Account
-	earningsCapped := candidates[0].flight.Campaign.Type == catalog.Paid && p.capped(day)
-	if earningsCapped {
-		earnings = p.days.of(day)
-	}
+func chooseFlight(candidates []candidate, r *Request, s *Scratch, now int64, seed uint64, out *Outcome) bool {
+	m := moment{now, catalog.DayOfMillis(now)}
 	s.eligible = s.eligible[:0]
 	total := int64(0)
 	for i := range candidates {
-		candidate := &candidates[i]
-		f := candidate.flight
-		weight, reason := f.weigh(candidate, now, day)
-		if reason == None && earningsCapped && (earnings == nil || earnings.Left.Load() <= 0 || !earnings.Room(f.price)) {
-			reason = PublisherDailyCap
-		}
-		if reason == None && len(r.Capped)+len(r.Taken) > 0 {
-			reason = f.refusesClient(r)
-		}
+		weight, reason := candidates[i].weigh(r, s.query.publisher, m)
 		if reason != None {
-			s.refused = append(s.refused, Refusal{f, reason})
+			s.refused = append(s.refused, Refusal{candidates[i].flight, reason})
 			continue
 		}
 		total += weight
-		s.eligible = append(s.eligible, chosen{candidate, total})
+		s.eligible = append(s.eligible, chosen{&candidates[i], total})
 	}
 	if total == 0 {
 		return false
@@ -133,31 +118,62 @@ func chooseFlight(candidates []candidate, r *Request, s *Scratch, p *Publisher, 
 	return true
 }
 
-// weigh is the flight's weight at now, or why it may not be offered. What is
-// checked here changes from moment to moment.
-func (f *Flight) weigh(c *candidate, now int64, day catalog.Day) (int64, Reason) {
+// moment is now, in unix milliseconds, and the day it is on.
+type moment struct {
+	now int64
+	day catalog.Day
+}
+
+// weigh is the weight of a candidate, or the first reason why it may not be
+// offered among those that change from moment to moment, in their order.
+func (c *candidate) weigh(r *Request, p *Publisher, m moment) (int64, Reason) {
+	f := c.flight
+	capped := f.Campaign.Type == catalog.Paid && p.capped(m.day)
+	if capped && p.earned(m.day) {
+		return 0, PublisherDailyCap
+	}
+	if reason := f.stopped(m); reason != None {
+		return 0, reason
+	}
+	views, clicks := f.needs(m.now)
+	weight := int64(0)
+	if views > 0 || clicks > 0 {
+		overdue := int64(1)
+		if m.now >= f.schedule.End {
+			overdue = pacing.OverdueFactor(f.schedule.Overdue(m.now))
+		}
+		weight = pacing.Weight(views, clicks, c.factor, overdue, c.priority)
+	}
+	if weight == 0 {
+		return 0, f.whyNoNeed(m.now)
+	}
+	if reason := f.refusesMoney(views, clicks, m.day); reason != None {
+		return 0, reason
+	}
+	if capped && !p.affords(f.price, m.day) {
+		return 0, Lease
+	}
+	if len(r.Capped)+len(r.Taken) > 0 {
+		if reason := f.refusesClient(r); reason != None {
+			return 0, reason
+		}
+	}
+	return weight, None
+}
+
+// stopped says whether the flight may not be offered at all at a moment.
+func (f *Flight) stopped(m moment) Reason {
 	switch f.State() {
 	case catalog.Run:
 	case catalog.Pause:
-		return 0, Paused
+		return Paused
 	default:
-		return 0, Killed
+		return Killed
 	}
-	if now < f.schedule.Start {
-		return 0, NotStarted
+	if m.now < f.schedule.Start {
+		return NotStarted
 	}
-	views, clicks := f.needs(now)
-	weight := int64(0)
-	if views > 0 || clicks > 0 {
-		weight = f.weight(views, clicks, c, now)
-	}
-	if weight == 0 {
-		return 0, f.whyNoNeed(now)
-	}
-	if r := f.refusesMoney(views, clicks, day); r != None {
-		return 0, r
-	}
-	return weight, None
+	return None
 }
 
 // refusesClient checks what the client and its page have had.
@@ -219,14 +235,8 @@ func (q *query) weighAd(a *Ad) (placement int, weight int64) {
 // force answers a request that names an ad or a campaign. Nothing is asked of
 // the flight; the ad must carry a requested type, and be live unless it is
 // named itself.
-func (c *Catalog) force(r *Request, s *Scratch, p *Publisher, seed uint64, out *Outcome) {
+func (c *Catalog) force(r *Request, q *query, seed uint64, out *Outcome) {
 	out.Forced = true
-	q := &s.query
-	q.page = nil
-	if r.URL != "" {
-		q.page = p.pages[r.URL]
-	}
-	c.resolvePlacements(r, q)
 	if r.ForceAd != "" {
 		a := c.adSlugs[r.ForceAd]
 		if a == nil || r.ForceCampaign != "" && a.Of.Campaign.Slug != r.ForceCampaign {

@@ -41,10 +41,13 @@ type index struct {
 	topicsWith [][]uint32 // keyword number → topics that hold it
 	topics     int
 
-	adTypes   []set // by index in snapshot.AdTypes: flights with a live ad of it
-	countries []set // by class
-	devices   [2]set
+	adTypes   []set  // by index in snapshot.AdTypes: flights with a live ad of it
+	countries []set  // by class
+	devices   [2]set // any but mobile, mobile
 	weekdays  [7]set
+
+	byDevice  bool // some flight asks for a device
+	byWeekday bool // some flight asks for days
 }
 
 func (b *builder) buildIndex() {
@@ -87,6 +90,8 @@ func (b *builder) buildIndex() {
 		for _, id := range f.Campaign.PublisherGroups {
 			groups[b.byID.groups[id]].add(position)
 		}
+		x.byDevice = x.byDevice || f.targets.mobile != anyDevice
+		x.byWeekday = x.byWeekday || f.targets.weekdays != 0
 		if f.targets.mobile != onlyMobile {
 			x.devices[0].add(position)
 		}
@@ -259,6 +264,7 @@ func (b bitset) grow(n int) bitset {
 // catalog it no longer grows.
 type Scratch struct {
 	query      query
+	shape      Shape
 	buffer     []byte
 	reached    bitset // by position; zero between decisions
 	touched    []int  // words of reached that may not be zero

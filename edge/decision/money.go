@@ -1,9 +1,6 @@
 package decision
 
-import (
-	"nearside/sync/catalog"
-	"nearside/sync/pacing"
-)
+import "nearside/sync/catalog"
 
 // needs are the views and clicks that the flight needs now, from what has been
 // delivered everywhere.
@@ -15,14 +12,6 @@ func (f *Flight) needs(now int64) (views, clicks int64) {
 		clicks = f.schedule.Need(f.SoldClicks, f.Clicks.Settled.Load(), now)
 	}
 	return views, clicks
-}
-
-func (f *Flight) weight(views, clicks int64, c *candidate, now int64) int64 {
-	overdue := int64(1)
-	if now >= f.schedule.End {
-		overdue = pacing.OverdueFactor(f.schedule.Overdue(now))
-	}
-	return pacing.Weight(views, clicks, c.factor, overdue, c.priority)
 }
 
 // whyNoNeed says why the flight's weight is 0.
@@ -55,4 +44,17 @@ func (f *Flight) refusesMoney(views, clicks int64, day catalog.Day) Reason {
 		return None
 	}
 	return Lease
+}
+
+// earned reports whether the publisher has earned its daily cap.
+func (p *Publisher) earned(day catalog.Day) bool {
+	account := p.days.of(day)
+	return account == nil || account.Settled.Load() >= int64(p.DailyCap)
+}
+
+// affords reports whether an event at a price still fits what is left here of
+// the publisher's daily cap.
+func (p *Publisher) affords(price int64, day catalog.Day) bool {
+	account := p.days.of(day)
+	return account != nil && account.Left.Load() > 0 && account.Room(price)
 }

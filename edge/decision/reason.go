@@ -20,8 +20,9 @@ const (
 	NoneEligible       // flights match, but none may be offered now
 
 	// About a flight: is it a candidate?
-	CampaignType
-	Group
+	CampaignType      // not asked for, or not allowed by the publisher
+	PublisherDailyCap // the publisher has earned its daily_cap: no paid campaigns
+	Group             // shares no publisher group with the publisher
 	CampaignExcludes
 	NotLive
 	Paused
@@ -53,7 +54,6 @@ const (
 	Days
 	Niche
 	DailyCap
-	PublisherDailyCap
 	Lease        // nothing left to spend here
 	FrequencyCap // this client has seen it often enough
 	Competing    // its advertiser is on the page already

@@ -1,0 +1,136 @@
+package decision
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"unsafe"
+
+	"nearside/sync/catalog"
+)
+
+// Shape names all of a request that decides which flights could match it, for
+// one catalog. Requests of one shape have the same candidates, and it is
+// enough to look for them once. Names that no flight asks for are no part of
+// it, so that few shapes make up most traffic. It is a hash with a key of its
+// own per catalog, which an outsider cannot aim at.
+type Shape struct {
+	Low, High uint64 // Low alone serves as the key of a cache: DecideAmong checks both
+}
+
+// Candidates are the flights that requests of one shape could match, by tier.
+// They hold for one catalog and never change.
+type Candidates struct {
+	catalog *Catalog
+	shape   Shape
+	tiers   [catalog.House + 1][]candidate
+}
+
+// Cost is about how many bytes a cache keeps alive with the candidates.
+func (set *Candidates) Cost() int64 {
+	n := 0
+	for _, tier := range set.tiers {
+		n += len(tier)
+	}
+	return int64(unsafe.Sizeof(*set)) + int64(n)*int64(unsafe.Sizeof(candidate{}))
+}
+
+// Shape reads a request into the scratch and names its shape. Candidates and
+// DecideAmong go by what it has read.
+func (c *Catalog) Shape(r *Request, s *Scratch, now int64) Shape {
+	s.shape = Shape{}
+	p := c.current(r.Publisher)
+	if p == nil {
+		return s.shape
+	}
+	q := c.resolve(r, s, p, now)
+	b := s.buffer[:0]
+	b = binary.AppendUvarint(b, uint64(p.Index))
+	b = append(b, byte(q.types))
+	b = binary.AppendUvarint(b, uint64(len(q.placements)))
+	for _, asked := range q.placements {
+		b = binary.AppendUvarint(b, uint64(asked.adType+1))
+		b = append(b, byte(asked.priority))
+	}
+	b = binary.AppendUvarint(b, uint64(c.countries[q.country]))
+	b = binary.AppendUvarint(b, uint64(q.state))
+	b = binary.AppendVarint(b, int64(q.metro))
+	b = binary.AppendUvarint(b, uint64(q.host))
+	if c.index.byDevice && q.mobile {
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
+	}
+	if c.index.byWeekday {
+		b = append(b, byte(q.weekday)+1)
+	} else {
+		b = append(b, 0)
+	}
+	if q.page != nil && len(q.page.distances) > 0 {
+		b = binary.AppendUvarint(b, uint64(q.page.number))
+	} else {
+		b = append(b, 0)
+	}
+	for _, n := range q.keywords {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	s.buffer = b
+	s.shape = Shape{maphash.Bytes(c.seeds[0], b), maphash.Bytes(c.seeds[1], b)}
+	return s.shape
+}
+
+// Candidates finds the candidates of the request that Shape has last read into
+// the scratch.
+func (c *Catalog) Candidates(s *Scratch) *Candidates {
+	set := &Candidates{catalog: c, shape: s.shape}
+	if s.shape == (Shape{}) {
+		return set
+	}
+	c.reach(s)
+	defer s.unmark()
+	s.candidates = s.candidates[:0]
+	var ends [catalog.House + 1]int
+	for tier := range set.tiers {
+		if s.query.types.Has(catalog.CampaignType(tier)) {
+			c.collect(s, catalog.CampaignType(tier))
+		}
+		ends[tier] = len(s.candidates)
+	}
+	all := append([]candidate(nil), s.candidates...)
+	from := 0
+	for tier, end := range ends {
+		set.tiers[tier] = all[from:end:end]
+		from = end
+	}
+	return set
+}
+
+// DecideAmong is Decide with candidates from a cache. Shape must have read the
+// same request into the scratch; candidates that are nil, of another shape or
+// of another catalog are not used.
+func (c *Catalog) DecideAmong(set *Candidates, r *Request, s *Scratch, now int64, seed uint64, out *Outcome) {
+	if set == nil || set.catalog != c || set.shape != s.shape || set.shape == (Shape{}) {
+		c.Decide(r, s, now, seed, out)
+		return
+	}
+	if p := c.begin(r, s, now, seed, out); p == nil {
+		return
+	}
+	n := 0
+	for tier := range set.tiers {
+		n += len(set.tiers[tier])
+		if chooseFlight(set.tiers[tier], r, s, now, seed, out) {
+			s.query.chooseAd(seed, out)
+			return
+		}
+	}
+	out.refuse(n)
+}
+
+// Topics appends the ids of the topics, of those that some flight asks for,
+// that the request last read into the scratch is about.
+func (c *Catalog) Topics(s *Scratch, to []uint32) []uint32 {
+	for _, n := range s.query.topics {
+		to = append(to, c.snapshot.Topics[n-1].ID)
+	}
+	return to
+}
