@@ -1,0 +1,184 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"nearside/sync/exchange"
+	"nearside/sync/wire"
+)
+
+// Why an operator's word or a hand-in was refused.
+var (
+	ErrNoHolder  = errors.New("no such holder")
+	ErrNotOpen   = errors.New("the holder is not open")
+	ErrNotFenced = errors.New("the holder is not fenced")
+	ErrBehind    = errors.New("this copy of the journal ends before the core's cursor, or is of another history")
+)
+
+// Fence ends a holder's right to spend. What it holds stays set aside.
+func Fence(ctx context.Context, store Store, holder uint32, reason string, now int64) error {
+	return store.Update(ctx, func(tx Tx) error {
+		s, h, err := load(ctx, tx, Needs{Holders: []uint32{holder}}, holder, now)
+		if err != nil {
+			return err
+		}
+		if h.State != Open {
+			return fmt.Errorf("fence holder %d, which is %s: %w", holder, h.State, ErrNotOpen)
+		}
+		h.fence(reason)
+		s.holders[h.ID] = true
+		return tx.Write(ctx, s.changes())
+	})
+}
+
+// Close frees what a fenced holder held. Events of its that still come are
+// judged by the windows it handed in; without windows they are home lost.
+func Close(ctx context.Context, store Store, holder uint32, now int64) error {
+	return store.Update(ctx, func(tx Tx) error {
+		s, h, err := load(ctx, tx, Needs{Holders: []uint32{holder}, Release: []uint32{holder}}, holder, now)
+		if err != nil {
+			return err
+		}
+		if h.State != Fenced {
+			return fmt.Errorf("close holder %d, which is %s: %w", holder, h.State, ErrNotFenced)
+		}
+		s.close(h, h.Reason)
+		return tx.Write(ctx, s.changes())
+	})
+}
+
+// expire is the fence-after policy: a holder not seen since before is fenced
+// and closed in one transaction.
+func expire(ctx context.Context, store Store, holder uint32, before, now int64) (bool, error) {
+	done := false
+	err := store.Update(ctx, func(tx Tx) error {
+		done = false
+		s, h, err := load(ctx, tx, Needs{Holders: []uint32{holder}, Release: []uint32{holder}}, holder, now)
+		if err != nil {
+			return err
+		}
+		if h.State != Open || h.SeenAt >= before {
+			return nil
+		}
+		s.close(h, "silent for longer than fence-after")
+		done = true
+		return tx.Write(ctx, s.changes())
+	})
+	return done, err
+}
+
+func load(ctx context.Context, tx Tx, needs Needs, holder uint32, now int64) (*step, *Holder, error) {
+	loaded := NewLoaded()
+	if err := tx.Load(ctx, needs, loaded); err != nil {
+		return nil, nil, err
+	}
+	h := loaded.Holders[holder]
+	if h == nil {
+		return nil, nil, fmt.Errorf("holder %d: %w", holder, ErrNoHolder)
+	}
+	return newStep(loaded, now, Rules{}), h, nil
+}
+
+// Swept says what Sweep did.
+type Swept struct {
+	Expired []uint32 // holders fenced and closed for their silence
+	Judged  Judged
+}
+
+// Sweep does what is due: holders silent for FenceAfter are fenced and closed,
+// and events of homes that are no longer open are judged. Its caller starts it
+// only once it has been reachable for a while, so that a core that was away
+// does not take its own silence for the edges'.
+func Sweep(ctx context.Context, store Store, now int64, rules Rules) (Swept, error) {
+	var swept Swept
+	if rules.FenceAfter > 0 {
+		before := now - rules.FenceAfter.Milliseconds()
+		silent, err := store.Silent(ctx, before)
+		if err != nil {
+			return swept, err
+		}
+		for _, id := range silent {
+			done, err := expire(ctx, store, id, before, now)
+			if err != nil {
+				return swept, fmt.Errorf("expire holder %d: %w", id, err)
+			}
+			if done {
+				swept.Expired = append(swept.Expired, id)
+			}
+		}
+	}
+	homes, err := store.Unjudged(ctx)
+	if err != nil {
+		return swept, err
+	}
+	for _, home := range homes {
+		for {
+			j, err := Judge(ctx, store, home, now, rules)
+			if err != nil {
+				return swept, fmt.Errorf("judge events of holder %d: %w", home, err)
+			}
+			swept.Judged.Events += j.Events
+			swept.Judged.Waiting += j.Waiting
+			swept.Judged.Billed += j.Billed
+			swept.Judged.Lost += j.Lost
+			swept.Judged.Budgets = append(swept.Judged.Budgets, j.Budgets...)
+			if j.Events == 0 || j.Events+j.Waiting < MaxDocket {
+				break
+			}
+		}
+	}
+	return swept, nil
+}
+
+// ValidateHandIn says what of a hand-in no holder of ours could have sent.
+func ValidateHandIn(r *wire.HandInRequest) error {
+	if err := errors.Join(id(r.GetHolder(), 1, "holder"), cursor(r.GetSeal(), 0, "seal")); err != nil {
+		return err
+	}
+	for i, e := range r.GetLate() {
+		if err := event(e, r.GetHolder(), true); err != nil {
+			return fmt.Errorf("late[%d].%w", i, err)
+		}
+	}
+	return windows(r.GetWindows(), "windows")
+}
+
+// HandIn takes a part of a fenced or closed holder's journal: its windows as of
+// the cursor and the events after it, which the core judges. Parts may repeat;
+// the one with last set ends it. A copy that ends before the cursor counts as
+// none: ErrBehind.
+func HandIn(ctx context.Context, store Store, r *wire.HandInRequest, now int64) (*wire.HandInResponse, error) {
+	var response *wire.HandInResponse
+	err := store.Update(ctx, func(tx Tx) error {
+		needs := Needs{Holders: []uint32{r.GetHolder()}}
+		for _, e := range r.GetLate() {
+			needs.Events = append(needs.Events, keyOf(e))
+		}
+		needs.sort()
+		s, h, err := load(ctx, tx, needs, r.GetHolder(), now)
+		if err != nil {
+			return err
+		}
+		if h.State == Open {
+			return fmt.Errorf("hand in holder %d, which is open: %w", h.ID, ErrNotFenced)
+		}
+		switch exchange.Compare(r.GetSeal(), h.Cursor()) {
+		case exchange.Behind, exchange.Another:
+			return fmt.Errorf("hand in holder %d at %s, the core is at %s: %w", h.ID, exchange.Describe(r.GetSeal()), exchange.Describe(h.Cursor()), ErrBehind)
+		}
+		response = &wire.HandInResponse{Cursor: h.Cursor()}
+		if h.HandedIn { // the answer was lost
+			return nil
+		}
+		s.holders[h.ID] = true
+		s.keepWindows(h, r.GetWindows())
+		h.HandedIn = r.GetLast()
+		for _, e := range r.GetLate() {
+			s.foreign(h, e)
+		}
+		return tx.Write(ctx, s.changes())
+	})
+	return response, err
+}

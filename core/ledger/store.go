@@ -1,0 +1,208 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+
+	"nearside/sync/exchange"
+	"nearside/sync/lease"
+	"nearside/sync/wire"
+)
+
+// Store is where the truth is kept. Two exist: Memory, and Postgres in
+// core/postgres; ledgertest holds both to the same behaviour.
+type Store interface {
+	// Update runs f in one transaction and commits where f returns nil: then all
+	// that f wrote is durable and seen by others, else nothing is. An error after
+	// f returned nil may mean either. f may run more than once.
+	Update(ctx context.Context, f func(Tx) error) error
+
+	// Holder is a read without a lock; false: there is none.
+	Holder(ctx context.Context, id uint32) (Holder, bool, error)
+	// MayJoin reports whether a join token with this hash (see Hash) is valid.
+	MayJoin(ctx context.Context, hash []byte) (bool, error)
+	// Budgets calls f with each budget without a day, and of each with a day not
+	// before from.
+	Budgets(ctx context.Context, from int32, f func(Budget)) error
+	// Silent lists open holders not seen since before (unix milliseconds).
+	Silent(ctx context.Context, before int64) ([]uint32, error)
+	// Unjudged lists holders that are not open, with windows handed in or closed,
+	// for whose events a verdict is waited for.
+	Unjudged(ctx context.Context) ([]uint32, error)
+	// OpenDays makes the budgets of days that are in ids, do not exist yet and
+	// whose owner has a daily cap in force then; others it leaves out.
+	OpenDays(ctx context.Context, ids []lease.Budget) error
+	// RaiseVersions lifts the counters of catalog and control versions to at
+	// least these: edges have seen them, so they must not be given again.
+	RaiseVersions(ctx context.Context, catalog, control uint64) error
+}
+
+// Tx is one transaction of a Store.
+type Tx interface {
+	// Load locks and reads what n names into s: holders first, then budgets, each
+	// in the order of their ids. It may be called again as long as that order
+	// holds. What does not exist is absent from s.
+	Load(ctx context.Context, n Needs, s *Loaded) error
+	// Write puts down the changes.
+	Write(ctx context.Context, c *Changes) error
+
+	// HolderNamed locks the open holder of a name; nil: there is none.
+	HolderNamed(ctx context.Context, region, node string) (*Holder, error)
+	// AddHolder gives h its ID. ErrNameTaken where another made an open holder
+	// of the same name meanwhile.
+	AddHolder(ctx context.Context, h *Holder) error
+	// Keys locks and returns the token keys, by id.
+	Keys(ctx context.Context) ([]*wire.TokenKey, error)
+	// PutKeys adds or changes keys and removes those with the ids in drop.
+	PutKeys(ctx context.Context, put []*wire.TokenKey, drop []uint32) error
+}
+
+// ErrNameTaken is returned by AddHolder.
+var ErrNameTaken = errors.New("the name has an open holder")
+
+// Needs says what a step works on. Lists are sorted and without repeats.
+type Needs struct {
+	Holders []uint32       // lock; they are loaded before everything else
+	Leases  []LeaseKey     // leases of locked holders
+	Whole   []uint32       // holders whose leases are wanted all
+	Release []uint32       // holders whose leases are wanted all, and their budgets locked
+	Budgets []lease.Budget // lock
+	Events  []EventKey     // foreign events that may be known already
+	Inbox   []uint32       // homes whose waiting events beyond their acknowledgement are wanted, the first MaxInbox each
+	Docket  uint32         // a home whose waiting events (the first MaxDocket), windows and judged views are wanted
+	Killed  []uint32       // flights of which to tell whether they are killed
+}
+
+// Bounds of what one step takes at a time.
+const (
+	MaxInbox  = 500
+	MaxDocket = 1000
+)
+
+// Loaded is what a store holds of what was needed. A step changes the rows in
+// place and names those it changed in Changes.
+type Loaded struct {
+	Forgotten bool // the core has lost history: no grants
+	Open      int  // open holders
+
+	Holders map[uint32]*Holder
+	Budgets map[lease.Budget]*Budget
+	Leases  map[LeaseKey]*Lease
+	// Tight are leases of the locked holders with something available, of
+	// budgets that are tight. The budgets are not locked.
+	Tight   []TightLease
+	Known   map[EventKey]bool
+	Inbox   map[uint32][]*wire.Event // by home, in the order of positions
+	Docket  []Foreign                // views, then clicks, each in the order of positions
+	Windows map[uint64]*Window       // of the docket's home, by boot
+	Viewed  map[EventKey]bool        // views of the docket's home that the core has judged, true: counted
+	Killed  map[uint32]bool
+}
+
+// TightLease is a lease of a budget that wants some of it back.
+type TightLease struct {
+	Lease  Lease
+	Budget Budget
+}
+
+// NewLoaded is what nothing was loaded into yet.
+func NewLoaded() *Loaded {
+	return &Loaded{
+		Holders: map[uint32]*Holder{},
+		Budgets: map[lease.Budget]*Budget{},
+		Leases:  map[LeaseKey]*Lease{},
+		Known:   map[EventKey]bool{},
+		Inbox:   map[uint32][]*wire.Event{},
+		Windows: map[uint64]*Window{},
+		Viewed:  map[EventKey]bool{},
+		Killed:  map[uint32]bool{},
+	}
+}
+
+// Changes is what a step wrote down. Rows are those of Loaded.
+type Changes struct {
+	Holders   []*Holder
+	Budgets   []*Budget
+	Leases    []*Lease // changed; they exist
+	NewLeases []*Lease
+	Rollups   map[RollupKey]Counts
+	Decisions map[DecisionKey]Decisions
+	Refusals  map[RefusalKey]int64
+	Receipts  []Receipt
+	Windows   []Window
+	Foreign   []Foreign // new
+	Verdicts  []Verdict
+	Forgotten string // why the core must have lost history; "": it did not
+	Forgetter uint32 // who proved it
+	At        int64  // unix milliseconds
+}
+
+// RollupKey says what was counted. Hour is the unix second of its start.
+type RollupKey struct {
+	Hour      int64
+	Region    string
+	Flight    uint32
+	Ad        uint32
+	Publisher uint32
+	Country   string // "" unknown
+}
+
+// Counts are increments.
+type Counts struct {
+	Views, Clicks                 int64
+	UnbilledViews, UnbilledClicks int64
+	HomeLost                      int64
+	Spent                         int64 // micros
+}
+
+func (c Counts) plus(d Counts) Counts {
+	return Counts{
+		c.Views + d.Views, c.Clicks + d.Clicks,
+		c.UnbilledViews + d.UnbilledViews, c.UnbilledClicks + d.UnbilledClicks,
+		c.HomeLost + d.HomeLost, c.Spent + d.Spent,
+	}
+}
+
+// Totals sums rollups by flight.
+func Totals(rollups map[RollupKey]Counts) map[uint32]Counts {
+	totals := map[uint32]Counts{}
+	for k, c := range rollups {
+		totals[k.Flight] = totals[k.Flight].plus(c)
+	}
+	return totals
+}
+
+// DecisionKey says which decisions were counted; flight 0: no ad.
+type DecisionKey struct {
+	Hour      int64
+	Region    string
+	Publisher uint32
+	Country   string
+	Flight    uint32
+}
+
+// Decisions are increments.
+type Decisions struct{ Decisions, Offers int64 }
+
+// RefusalKey says what refused; flight 0: not about one flight.
+type RefusalKey struct {
+	Hour   int64
+	Region string
+	Flight uint32
+	Reason string
+}
+
+// Receipt says that a holder has applied a version.
+type Receipt struct {
+	Holder  uint32
+	Kind    string // "catalog", "control"
+	Version uint64
+	At      int64 // unix milliseconds
+}
+
+// Verdict is the outcome of a foreign event.
+type Verdict struct {
+	Home     uint32
+	Position uint64
+	Outcome  exchange.Outcome
+}
