@@ -56,7 +56,9 @@ func (j *Journal) SaveCheckpoint(state []byte, pos Position, hash Hash) error {
 }
 
 // recycle turns segments wholly at or below pos into spares, as many as are
-// wanted, and removes the others. The caller holds preparing.
+// wanted, and removes the others. The caller holds preparing. A crash may bring
+// an old name back, even with the header of its next use; nobody reads segments
+// before the checkpoint, which is durable by now.
 func (j *Journal) recycle(pos Position) error {
 	var freed []string
 	for {
@@ -82,14 +84,6 @@ func (j *Journal) recycle(pos Position) error {
 			return j.poison(fmt.Errorf("recycle %s: %w", s.name, err))
 		}
 		j.stats.Recycled.Add(1)
-	}
-	if len(freed) == 0 {
-		return nil
-	}
-	// A spare must not be written to while a crash could still bring back its
-	// old name.
-	if err := j.fs.SyncDir(j.dir); err != nil {
-		return j.poison(fmt.Errorf("recycle: %w", err))
 	}
 	j.addSpares(freed...)
 	return nil

@@ -59,7 +59,7 @@ func (osFS) Free(dir string) (int64, error) {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, fmt.Errorf("statfs %s: %w", dir, err)
 	}
-	return int64(s.Bavail) * int64(s.Bsize), nil
+	return int64(s.Bavail) * int64(s.Bsize), nil //nolint:unconvert // narrower on other systems
 }
 
 func (osFS) Inode(name string) (uint64, error) {
@@ -67,7 +67,7 @@ func (osFS) Inode(name string) (uint64, error) {
 	if err := unix.Stat(name, &s); err != nil {
 		return 0, fmt.Errorf("stat %s: %w", name, err)
 	}
-	return uint64(s.Ino), nil
+	return uint64(s.Ino), nil //nolint:unconvert // narrower on other systems
 }
 
 // Machine is systemd's machine id, which minimal containers lack.

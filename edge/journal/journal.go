@@ -154,7 +154,7 @@ func (j *Journal) Append(rec []byte) (Position, error) {
 		g, more := j.groupFor(len(rec))
 		if j.queued+more <= j.space() && (j.queued == 0 || j.queued+more <= 2*int64(j.frameMost())) {
 			if g == nil {
-				g = &group{buf: append(j.free, make([]byte, frameHeader)...), done: make(chan struct{})}
+				g = &group{buf: append(j.free, padding[:frameHeader]...), done: make(chan struct{})}
 				j.free = nil
 				j.queue = append(j.queue, g)
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -277,6 +278,15 @@ func TestNothingPromisedIsLost(t *testing.T) {
 				hashes[end], acked = h, max(acked, end)
 			}
 		}
+		checkpoint := func(at journal.Position, hash journal.Hash) {
+			states[at] = state(at)
+			switch err := j.SaveCheckpoint([]byte(states[at]), at, hash); {
+			case err == nil:
+				saved = at
+			case !errors.Is(err, journal.ErrPoisoned) && !errors.Is(err, journal.ErrFull):
+				t.Fatalf("checkpoint at %d: %v", at, err)
+			}
+		}
 		start()
 		up := func(f func()) func(*rapid.T) {
 			return func(*rapid.T) {
@@ -306,20 +316,21 @@ func TestNothingPromisedIsLost(t *testing.T) {
 			}),
 			"wait":         up(func() { wait(journal.Position(rapid.IntRange(0, len(log)-1).Draw(t, "pos"))) }),
 			"wait for all": up(func() { wait(journal.Position(len(log) - 1)) }),
-			"checkpoint": up(func() {
+			"checkpoint now": up(func() {
 				at := j.Cut()
 				hash, err := j.Wait(ctx, at)
 				if err != nil || hash == (journal.Hash{}) {
 					return
 				}
-				acked = max(acked, at)
-				hashes[at] = hash
-				states[at] = state(at)
-				switch err := j.SaveCheckpoint([]byte(states[at]), at, hash); {
-				case err == nil:
-					saved = at
-				case !errors.Is(err, journal.ErrPoisoned) && !errors.Is(err, journal.ErrFull):
-					t.Fatal(err)
+				acked, hashes[at] = max(acked, at), hash
+				checkpoint(at, hash)
+			}),
+			"checkpoint behind": up(func() {
+				known := slices.Sorted(maps.Keys(hashes))
+				known = slices.DeleteFunc(known, func(pos journal.Position) bool { return pos < saved })
+				if len(known) > 0 {
+					at := rapid.SampledFrom(known).Draw(t, "at")
+					checkpoint(at, hashes[at])
 				}
 			}),
 			"close": up(func() {
@@ -425,6 +436,59 @@ func TestManyAppendersAndAPowerCut(t *testing.T) {
 			}
 		}
 		mustClose(t, j)
+	}
+}
+
+// Power goes at every single step of what a journal does besides appending:
+// closing, opening after a failed sync, rolling, checkpointing, recycling.
+func TestPowerCutAtEveryStep(t *testing.T) {
+	for seed := range uint64(40) {
+		for step, done := 1, false; !done; step++ {
+			fs := faultfs.New(seed<<32 | uint64(step))
+			opts := small(fs)
+			opts.Spare = 1
+			j, _ := mustOpen(t, opts)
+			var promised journal.Position
+			fill := func(n int) {
+				for range n {
+					pos, err := j.Append(bytes.Repeat([]byte("p"), 300))
+					if err == nil {
+						_, err = j.Wait(ctx, pos)
+					}
+					if err == nil {
+						promised = pos
+					}
+				}
+			}
+			fill(20)
+			fs.FailAt(faultfs.Sync, 1, "seg-", faultfs.ErrIO)
+			fill(1)
+			_ = j.Close()
+			fs.Kill()
+
+			fs.CutAt(faultfs.Any, step)
+			if again, _, err := reopen(opts); err == nil {
+				j = again
+				promised = j.Last() // what Open found it made durable
+				fill(20)
+				at := j.Last()
+				if end, hash, ok := j.HashAt(at); ok {
+					_ = j.SaveCheckpoint([]byte("state"), end, hash)
+				}
+				fill(20)
+				_ = j.Close()
+				done = fs.Calls(faultfs.Any) > 0 && j.Err() != nil && errors.Is(j.Err(), journal.ErrClosed)
+			}
+			fs.Crash()
+			j, r, err := reopen(opts)
+			if err != nil {
+				t.Fatalf("seed %d, power cut at step %d: %v", seed, step, err)
+			}
+			if r.end < promised {
+				t.Fatalf("seed %d, power cut at step %d: log ends at %d, promised %d", seed, step, r.end, promised)
+			}
+			mustClose(t, j)
+		}
 	}
 }
 
@@ -562,12 +626,14 @@ func TestFlipAfterCloseIsFound(t *testing.T) {
 }
 
 func TestMissingAndForeignFiles(t *testing.T) {
-	build := func() *faultfs.FS {
+	// Sixty records of one letter, a checkpoint after some of them; the journal's
+	// id is always the same.
+	of := func(letter string, checkpoint int) *faultfs.FS {
 		fs := faultfs.New(1)
 		j, _ := mustOpen(t, small(fs))
 		for i := range 60 {
-			pos := mustAppend(t, j, strings.Repeat("z", 300))
-			if hash := mustWait(t, j, pos); i == 30 {
+			pos := mustAppend(t, j, strings.Repeat(letter, 300))
+			if hash := mustWait(t, j, pos); i+1 == checkpoint {
 				if err := j.SaveCheckpoint([]byte("thirty"), pos, hash); err != nil {
 					t.Fatal(err)
 				}
@@ -575,6 +641,11 @@ func TestMissingAndForeignFiles(t *testing.T) {
 		}
 		mustClose(t, j)
 		return fs
+	}
+	build := func() *faultfs.FS { return of("z", 31) }
+	checkpointOf := func(other *faultfs.FS) func(*faultfs.FS) {
+		b, _ := other.Content(dir + "/checkpoint")
+		return func(fs *faultfs.FS) { fs.SetContent(dir+"/checkpoint", b) }
 	}
 	fs := build()
 	names, err := fs.Names(dir)
@@ -604,6 +675,13 @@ func TestMissingAndForeignFiles(t *testing.T) {
 		{"checkpoint gone", func(fs *faultfs.FS) { fs.Delete(dir + "/checkpoint") }, "segment is missing"},
 		{"checkpoint changed", func(fs *faultfs.FS) { _ = fs.Flip(dir+"/checkpoint", 61, 0) }, "checkpoint is damaged at offset 0: checksum"},
 		{"checkpoint empty", func(fs *faultfs.FS) { fs.SetContent(dir+"/checkpoint", nil) }, "checkpoint is damaged"},
+		{"checkpoint of another history", checkpointOf(of("y", 31)), "no boundary of the log is at its position 31 with its hash"},
+		{"later checkpoint of another history", checkpointOf(of("y", 50)), "no boundary of the log is at its position 50 with its hash"},
+		{"log behind its checkpoint", func(fs *faultfs.FS) {
+			checkpointOf(of("z", 60))(fs)
+			fs.Delete(dir + "/" + last)
+			fs.Delete(dir + "/" + seg[len(seg)-2])
+		}, "no boundary of the log is at its position 60 with its hash; the log ends at"},
 		{"first segment gone", func(fs *faultfs.FS) { fs.Delete(dir + "/" + seg[0]) }, "segment is missing"},
 		{"middle segment gone", func(fs *faultfs.FS) { fs.Delete(dir + "/" + seg[1]) }, seg[1] + " is damaged at offset 0: segment is missing"},
 		{"all segments gone", func(fs *faultfs.FS) {
@@ -654,13 +732,12 @@ func TestFirstFailurePoisons(t *testing.T) {
 			opts.Spare = 1
 			j, _ := mustOpen(t, opts)
 			mustWait(t, j, mustAppend(t, j, "before"))
-			syncs := 0
 			fs.FailAt(op, 1, "seg-", faultfs.ErrIO)
 			pos := mustAppend(t, j, "fails")
 			if _, err := j.Wait(ctx, pos); !errors.Is(err, journal.ErrPoisoned) || !errors.Is(err, syscall.EIO) {
 				t.Errorf("%s: wait says %v", op, err)
 			}
-			syncs = fs.Calls(faultfs.Sync)
+			syncs := fs.Calls(faultfs.Sync)
 			if _, err := j.Append([]byte("later")); !errors.Is(err, journal.ErrPoisoned) {
 				t.Errorf("%s: append says %v", op, err)
 			}
@@ -829,6 +906,110 @@ func TestFullDisk(t *testing.T) {
 	mustClose(t, j)
 }
 
+// Once the disk had room again, a lack of spares is waited out, not refused.
+func TestFullDiskIsForgotten(t *testing.T) {
+	fs := &slow{FS: faultfs.New(1), gate: make(chan struct{})}
+	opts := small(fs)
+	opts.Inline, opts.Spare, opts.Every = false, 1, time.Millisecond
+	j, _ := mustOpen(t, opts)
+	rec := bytes.Repeat([]byte("f"), 300)
+	fs.Limit(1) // whatever grows fails
+	for {
+		pos, err := j.Append(rec)
+		if errors.Is(err, journal.ErrFull) {
+			break
+		}
+		mustWait(t, j, pos)
+	}
+	fs.Limit(0)
+	for j.Stats().Spares.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	fs.spares.Store(true) // the next spare takes long
+	var appended atomic.Int64
+	done := make(chan error)
+	go func() {
+		for range 60 {
+			pos, err := j.Append(rec)
+			if err == nil {
+				_, err = j.Wait(ctx, pos)
+			}
+			if err != nil {
+				done <- err
+				return
+			}
+			appended.Add(1)
+		}
+		done <- nil
+	}()
+	fs.blocked()
+	for appended.Load() < 13 {
+		time.Sleep(time.Millisecond)
+	}
+	close(fs.gate)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	mustClose(t, j)
+}
+
+// What Append accepted has its place: a checkpoint cannot take it.
+func TestSpareThatTheQueueNeedsIsKept(t *testing.T) {
+	fs := faultfs.New(5)
+	opts := small(fs)
+	opts.Spare = 1
+	j, _ := mustOpen(t, opts)
+	for range 13 { // of 15 sectors
+		mustWait(t, j, mustAppend(t, j, strings.Repeat("f", 300)))
+	}
+	if n := j.Stats().Segments.Load(); n != 1 {
+		t.Fatalf("%d segments, expected 1", n)
+	}
+	fs.Limit(fs.Used())
+	_, hash, _ := j.HashAt(13)
+	mustAppend(t, j, strings.Repeat("q", 800))
+	mustAppend(t, j, strings.Repeat("q", 800))
+	if err := j.SaveCheckpoint(make([]byte, 4000), 13, hash); !errors.Is(err, journal.ErrFull) {
+		t.Errorf("a checkpoint in the queue's place: %v, expected %v", err, journal.ErrFull)
+	}
+	mustWait(t, j, 15)
+	mustClose(t, j)
+}
+
+// Close lands what was accepted before it and refuses what comes after.
+func TestAppendingIntoClose(t *testing.T) {
+	fs := &slow{FS: faultfs.New(1), gate: make(chan struct{})}
+	opts := small(fs)
+	opts.Inline = false
+	j, _ := mustOpen(t, opts)
+	fs.on.Store(true)
+	last := mustAppend(t, j, "held at the gate")
+	fs.blocked()
+	closed := make(chan error)
+	go func() { closed <- j.Close() }()
+	for {
+		pos, err := j.Append(nil)
+		if errors.Is(err, journal.ErrClosed) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = pos
+	}
+	close(fs.gate)
+	mustWait(t, j, last)
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	fs.on.Store(false)
+	j, r := mustOpen(t, opts)
+	if r.end != last {
+		t.Errorf("log ends at %d, promised %d", r.end, last)
+	}
+	mustClose(t, j)
+}
+
 func TestContextEndsOnlyTheWaiting(t *testing.T) {
 	fs := &slow{FS: faultfs.New(1), gate: make(chan struct{})}
 	opts := small(fs)
@@ -913,12 +1094,20 @@ func TestCloseWakesBlockedAppenders(t *testing.T) {
 	mustClose(t, j)
 }
 
-// slow holds every sync of a segment at its gate.
+// slow holds syncs of segments, or the making of spares, at its gate.
 type slow struct {
 	*faultfs.FS
-	on   atomic.Bool
-	gate chan struct{}
-	at   atomic.Int64
+	on, spares atomic.Bool
+	gate       chan struct{}
+	at         atomic.Int64
+}
+
+func (s *slow) Create(name string) (journal.File, error) {
+	if s.spares.Load() {
+		s.at.Add(1)
+		<-s.gate
+	}
+	return s.FS.Create(name)
 }
 
 func (s *slow) blocked() {

@@ -98,7 +98,7 @@ func (j *Journal) recover() error {
 		return err
 	}
 	for _, name := range names {
-		if strings.HasSuffix(name, ".tmp") && !(fresh && name == "identity.tmp") {
+		if strings.HasSuffix(name, ".tmp") && (!fresh || name != "identity.tmp") {
 			if err := j.fs.Remove(j.path(name)); err != nil {
 				return err
 			}

@@ -6,9 +6,9 @@
 // failures? (ATC 2020):
 //
 //   - Crash loses what was not synced: of the bytes written since a file's last
-//     sync any choice of 512-byte sectors may have arrived, one of them torn in
-//     the middle; of the creations, renames and removals since the last SyncDir,
-//     a beginning (metadata is journalled in order).
+//     sync any choice of 512-byte sectors may have arrived, some of them torn in
+//     the middle or filled with garbage from end to end; of the creations, renames and removals since the last SyncDir,
+//     a beginning or any choice.
 //   - A sync that fails drops what it should have written: programs go on reading
 //     it, later syncs succeed, and after a crash it is gone.
 //   - A disk with a limit answers ENOSPC where a file would grow beyond it.
@@ -168,12 +168,8 @@ func (f *FS) PowerOff() {
 func (f *FS) Crash() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	n := f.rand.IntN(len(f.pending) + 1)
-	for n > 0 && n < len(f.pending) && f.pending[n-1].with {
-		n++
-	}
-	f.apply(n)
-	f.pending = nil
+	f.pending = f.survivors()
+	f.apply()
 	for _, i := range f.inOrder() {
 		i.durable = f.arrived(i)
 		i.seen, i.dirty = slices.Clone(i.durable), nil
@@ -224,6 +220,12 @@ func (f *FS) arrived(i *inode) []byte {
 				put(from, to)
 			case how == 3 && f.rand.IntN(8) == 0:
 				put(from, from+f.rand.IntN(to-from+1))
+			case how == 3 && f.rand.IntN(8) == 0:
+				put(from, to)
+				whole := out[from/sector*sector : min(len(out), (from/sector+1)*sector)]
+				for k := range whole {
+					whole[k] = byte(f.rand.Uint32())
+				}
 			}
 			from = to
 		}
@@ -231,16 +233,33 @@ func (f *FS) arrived(i *inode) []byte {
 	return out
 }
 
-// apply makes the first n pending changes durable.
-func (f *FS) apply(n int) {
-	for _, c := range f.pending[:n] {
+// survivors are the changes of the directory that a crash lets through: a
+// beginning of them, or any choice, as POSIX allows.
+func (f *FS) survivors() (kept []change) {
+	n, choice := f.rand.IntN(len(f.pending)+1), f.rand.IntN(2) == 0
+	for i := 0; i < len(f.pending); i++ {
+		whole := f.pending[i : i+1]
+		if f.pending[i].with {
+			whole = f.pending[i : i+2]
+			i++
+		}
+		if choice && f.rand.IntN(2) == 0 || !choice && i < n {
+			kept = append(kept, whole...)
+		}
+	}
+	return kept
+}
+
+// apply makes the pending changes durable.
+func (f *FS) apply() {
+	for _, c := range f.pending {
 		if c.file == nil {
 			delete(f.disk, c.name)
 		} else {
 			f.disk[c.name] = c.file
 		}
 	}
-	f.pending = slices.Clone(f.pending[n:])
+	f.pending = nil
 }
 
 // Flip inverts one bit of a file, on disk and in memory.
@@ -479,7 +498,7 @@ func (f *FS) SyncDir(dir string) error {
 	if err := f.called(SyncDir, dir); err != nil {
 		return err
 	}
-	f.apply(len(f.pending))
+	f.apply()
 	return nil
 }
 
