@@ -1,0 +1,96 @@
+// Command nearside-dev runs nearside on one machine, for development and
+// tests: a Postgres, a core, edges in several regions, and sample traffic.
+//
+// nearside-dev up prints one line on stdout when everything answers: "ready "
+// and a JSON object that says where everything is. Where stdout is a terminal
+// a live status follows; elsewhere stdout carries that line alone, and logs go
+// to stderr and to files. SIGINT and SIGTERM stop everything that it started;
+// a second one does not wait. Exit status: 0 after such a signal, 1 where
+// something failed, 2 where the command line is wrong.
+//
+// nearside-dev need installs what the tests need and this machine lacks.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+func main() {
+	// A reader of stdout or stderr that went away must not end the world.
+	signal.Ignore(syscall.SIGPIPE)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	err := run(signals, os.Args[1:], os.Stdout, os.Stderr)
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "nearside-dev:", err)
+	var wrong usageError
+	if errors.As(err, &wrong) {
+		os.Exit(2)
+	}
+	os.Exit(1)
+}
+
+// usageError is a command line that cannot be used.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// env is what a command runs in.
+type env struct {
+	signals        <-chan os.Signal
+	stdout, stderr io.Writer
+}
+
+func run(signals <-chan os.Signal, args []string, stdout, stderr io.Writer) error {
+	var commands struct {
+		Up   up   `cmd:"" help:"Run everything until interrupted."`
+		Need need `cmd:"" help:"Install what the tests need and this machine lacks."`
+	}
+	exited := false
+	parser, err := kong.New(&commands, kong.Name("nearside-dev"),
+		kong.Description("Runs nearside on one machine, for development and tests."),
+		kong.Writers(stdout, stderr), kong.Exit(func(int) { exited = true }))
+	if err != nil {
+		return err
+	}
+	parsed, err := parser.Parse(args)
+	if exited { // --help has answered
+		return nil
+	}
+	if err != nil {
+		return usageError{err}
+	}
+	return parsed.Run(&env{signals: signals, stdout: stdout, stderr: stderr})
+}
+
+// interrupted is a context that ends with the first signal.
+func (e *env) interrupted() (ctx context.Context, again <-chan os.Signal, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	second := make(chan os.Signal, 1)
+	done := make(chan struct{})
+	go func() {
+		for heard := false; ; heard = true {
+			select {
+			case s := <-e.signals:
+				if heard {
+					second <- s
+					return
+				}
+				cancel()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return ctx, second, func() { cancel(); close(done) }
+}

@@ -1,0 +1,126 @@
+package world
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// Never as Config.RestartAfter leaves dead what dies.
+const Never time.Duration = -1
+
+// Config says what the world is made of.
+type Config struct {
+	Dir          string        // where the state is
+	BasePort     int           // ports are counted from here, as docs/development.md says
+	Regions      []string      // their names, in the order of their ports
+	Nodes        int           // edges per region
+	RestartAfter time.Duration // how long the dead stay dead; Never
+	Fresh        bool          // throw the old state away
+	Programs     string        // directory of nearside-core and nearside-edge
+	DatabaseURL  string        // a database to use instead of a private Postgres
+	Log          io.Writer     // told in lines what happens; may be nil, and may be slow
+	Verbose      bool          // Log also gets a copy of what the processes say
+	CoreArgs     []string      // further arguments of nearside-core serve
+	EdgeArgs     []string      // further arguments of nearside-edge
+
+	// Via, where it is not nil, says at which address an edge finds the core
+	// whose sync API is at url: tests put a proxy between.
+	Via func(url string) (string, error)
+}
+
+const (
+	maxNodes   = 9 // more would reach into the next region's ports
+	maxRegions = 50
+)
+
+var name = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
+
+// Validate checks what can be wrong with a configuration, naming the flag.
+func (c *Config) Validate() error {
+	if c.Nodes < 1 || c.Nodes > maxNodes {
+		return fmt.Errorf("--nodes: expected 1 to %d, not %d", maxNodes, c.Nodes)
+	}
+	if len(c.Regions) < 1 || len(c.Regions) > maxRegions {
+		return fmt.Errorf("--regions: expected 1 to %d names, not %d", maxRegions, len(c.Regions))
+	}
+	seen := map[string]bool{}
+	for _, r := range c.Regions {
+		if !name.MatchString(r) {
+			return fmt.Errorf("--regions: expected lower-case letters, digits and dashes, not %q", r)
+		}
+		if seen[r] {
+			return fmt.Errorf("--regions: %s is there twice", r)
+		}
+		seen[r] = true
+	}
+	if last := c.edgePort(len(c.Regions)-1, c.Nodes-1) + peer; c.BasePort < 1 || last > 65535 {
+		return fmt.Errorf("--base-port: expected 1 to %d for so many regions, not %d", 65535-(last-c.BasePort), c.BasePort)
+	}
+	if c.RestartAfter < 0 && c.RestartAfter != Never {
+		return fmt.Errorf("--restart-after: expected a duration or never, not %s", c.RestartAfter)
+	}
+	return nil
+}
+
+// What a port is for: added to the base port for the core's, to the port of a
+// node for an edge's.
+const (
+	admin      = 0
+	sync       = 1
+	operations = 2
+	postgres   = 3
+
+	public  = 0
+	edgeOps = 1
+	gossip  = 2
+	peer    = 3
+)
+
+func (c *Config) edgePort(region, node int) int { return c.BasePort + 100*(region+1) + 10*node }
+
+func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+func url(port int) string { return "http://" + address(port) }
+
+func (c *Config) file(name ...string) string {
+	return filepath.Join(append([]string{c.Dir}, name...)...)
+}
+
+// checkPorts says which port somebody else has. Nothing holds them until the
+// processes start, so this is for the message: a program that fails to listen
+// says less.
+func (c *Config) checkPorts() error {
+	check := func(port int, what string) error {
+		l, err := net.Listen("tcp", address(port))
+		if err != nil {
+			return fmt.Errorf("port %d, for %s, is in use: stop what listens there, or choose another --base-port (%w)", port, what, err)
+		}
+		return l.Close()
+	}
+	coreUses := []string{"the core's admin API", "the core's sync API", "the core's operations"}
+	if c.DatabaseURL == "" {
+		coreUses = append(coreUses, "Postgres")
+	}
+	for i, what := range coreUses {
+		if err := check(c.BasePort+i, what); err != nil {
+			return err
+		}
+	}
+	for i, region := range c.Regions {
+		for j := range c.Nodes {
+			for k, what := range []string{"readers", "operations", "gossip", "peers"} {
+				if err := check(c.edgePort(i, j)+k, fmt.Sprintf("%s of the edge %s", what, nodeName(region, j))); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func nodeName(region string, node int) string { return fmt.Sprintf("%s-%d", region, node+1) }

@@ -1,0 +1,231 @@
+package world
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	pg "nearside/dev/postgres"
+)
+
+// startDatabase makes sure that there is a database to use, and says where.
+func (w *World) startDatabase(ctx context.Context) (string, error) {
+	if w.config.DatabaseURL != "" {
+		return w.config.DatabaseURL, w.useGiven(ctx)
+	}
+	bin, err := pg.FindOrInstall(ctx, w.echo)
+	if err != nil {
+		return "", err
+	}
+	as, err := pg.Unprivileged()
+	if err != nil {
+		return "", err
+	}
+	data, err := w.dataDir(as)
+	if err != nil {
+		return "", err
+	}
+	password, err := w.secret("postgres.password", func() (string, error) { return pg.Password(), nil })
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); errors.Is(err, fs.ErrNotExist) {
+		w.note("making a Postgres %d in %s", bin.Major, w.config.file("postgres"))
+		if err := pg.Init(ctx, bin, as, data, password); err != nil {
+			return "", err
+		}
+	} else if err != nil {
+		return "", err
+	} else if version, err := os.ReadFile(filepath.Join(data, "PG_VERSION")); err != nil {
+		return "", err
+	} else if had := strings.TrimSpace(string(version)); had != fmt.Sprint(bin.Major) {
+		return "", fmt.Errorf("%s was made by Postgres %s, and the one here is %d: start with --fresh, which throws the old state away", w.config.file("postgres"), had, bin.Major)
+	}
+	if err := waitForOld(ctx, data); err != nil {
+		return "", err
+	}
+	port := w.config.BasePort + postgres
+	w.Postgres = w.process("postgres", syscall.SIGINT, func() *exec.Cmd { return pg.Command(bin, as, data, port) })
+	w.Postgres.restart, w.Postgres.rude = Never, syscall.SIGQUIT
+	if err := w.Postgres.Start(); err != nil {
+		return "", err
+	}
+	server := pg.URL(data, port, password, "")
+	ready, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := pg.WaitReady(ready, server, w.Postgres.log); err != nil {
+		return "", err
+	}
+	if err := createDatabase(ctx, server); err != nil {
+		return "", err
+	}
+	return pg.URL(data, port, password, database), nil
+}
+
+// database is the name of the private server's one database.
+const database = "nearside"
+
+func createDatabase(ctx context.Context, server string) error {
+	conn, err := pgx.Connect(ctx, server)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	var there bool
+	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, database).Scan(&there); err != nil || there {
+		return err
+	}
+	_, err = conn.Exec(ctx, `CREATE DATABASE `+database)
+	return err
+}
+
+// elsewhere is where data directories are that an unprivileged user could not
+// enter in their world's own directory.
+const elsewhere = "/var/lib/nearside-dev"
+
+// dataDir is the data directory of the private Postgres.
+func (w *World) dataDir(as pg.Account) (string, error) {
+	dir := w.config.file("postgres")
+	if target, err := os.Readlink(dir); err == nil {
+		if _, err := os.Stat(target); err == nil {
+			return target, nil
+		}
+		if err := os.Remove(dir); err != nil { // what it led to is gone
+			return "", err
+		}
+	}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && !as.CanEnter(w.config.Dir) {
+		if err := sweepElsewhere(); err != nil {
+			return "", err
+		}
+		target := filepath.Join(elsewhere, strings.ToLower(rand.Text()))
+		if err := os.MkdirAll(elsewhere, 0o755); err != nil {
+			return "", err
+		}
+		if err := as.MakeDir(target); err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(target+".owner", []byte(dir), 0o600); err != nil {
+			return "", err
+		}
+		w.note("%s cannot be entered by the user that Postgres runs as: its data is in %s", w.config.Dir, target)
+		return target, os.Symlink(target, dir)
+	}
+	return dir, as.MakeDir(dir)
+}
+
+// sweepElsewhere removes data directories whose world is gone.
+func sweepElsewhere() error {
+	owners, err := filepath.Glob(filepath.Join(elsewhere, "*.owner"))
+	if err != nil {
+		return err
+	}
+	for _, owner := range owners {
+		data := strings.TrimSuffix(owner, ".owner")
+		link, err := os.ReadFile(owner)
+		if err != nil {
+			return err
+		}
+		if target, err := os.Readlink(string(link)); err == nil && target == data {
+			continue
+		}
+		if err := errors.Join(os.RemoveAll(data), os.Remove(owner)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitForOld waits for a Postgres that a killed world left shutting down.
+func waitForOld(ctx context.Context, data string) error {
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		first, _, _ := bytes.Cut(text, []byte("\n"))
+		var pid int
+		if _, err := fmt.Sscan(string(first), &pid); err != nil || !isPostgres(pid) {
+			return nil // it is not there any more, and Postgres knows what to do
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("a Postgres (pid %d) of an earlier run still uses %s", pid, data)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// isPostgres reports whether pid is alive and, where that can be seen, a Postgres.
+func isPostgres(pid int) bool {
+	if err := syscall.Kill(pid, 0); err != nil && !errors.Is(err, syscall.EPERM) {
+		return false
+	}
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return err != nil || strings.HasPrefix(string(comm), "postgres")
+}
+
+// useGiven looks at the database that somebody gave us, and empties it where
+// everything is to begin afresh.
+func (w *World) useGiven(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, w.config.DatabaseURL)
+	if err != nil {
+		return fmt.Errorf("NEARSIDE_DATABASE_URL: %w", err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	if !w.config.Fresh {
+		return nil
+	}
+	var tables, ours int
+	err = conn.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE tablename IN ('holders', 'leases', 'catalog_versions'))
+		FROM pg_tables WHERE schemaname = 'public'`).Scan(&tables, &ours)
+	if err != nil {
+		return err
+	}
+	if tables == 0 {
+		return nil
+	}
+	if ours < 3 {
+		return errors.New("--fresh would empty the database of NEARSIDE_DATABASE_URL, which holds tables that are not nearside's: empty it by hand")
+	}
+	w.note("emptying the database of NEARSIDE_DATABASE_URL")
+	_, err = conn.Exec(ctx, `DROP SCHEMA public CASCADE; CREATE SCHEMA public`)
+	return err
+}
+
+// checkSame refuses a database that is not the one the state belongs to:
+// edges would offer leases that it never granted.
+func (w *World) checkSame(ctx context.Context, url string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	var identity string
+	err = conn.QueryRow(ctx, `SELECT system_identifier || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())
+		FROM pg_control_system()`).Scan(&identity)
+	if err != nil {
+		return err
+	}
+	had, err := w.secret("database", func() (string, error) { return identity, nil })
+	if err == nil && had != identity {
+		err = fmt.Errorf("the state in %s belongs to another database: use that one, another --dir, or --fresh", w.config.Dir)
+	}
+	return err
+}

@@ -1,0 +1,436 @@
+package world
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	gosync "sync"
+	"syscall"
+	"time"
+
+	"nearside/dev/sample"
+)
+
+// Ready is what the world says of itself when everything answers. Other
+// programs read it.
+type Ready struct {
+	Admin       string `json:"admin"`
+	AdminToken  string `json:"admin_token"`
+	Sync        string `json:"sync"`
+	DatabaseURL string `json:"database_url"`
+	CorePID     int    `json:"core_pid"`
+	Edges       []Edge `json:"edges"`
+}
+
+// Edge is one node.
+type Edge struct {
+	Region string `json:"region"`
+	Node   string `json:"node"`
+	Public string `json:"public"`
+	Ops    string `json:"ops"`
+	Dir    string `json:"dir"`
+	PID    int    `json:"pid"`
+}
+
+// World is what runs.
+type World struct {
+	Postgres *Process // nil where a database was given
+	Core     *Process
+	Edges    []*Process // in the order of Ready.Edges
+
+	config  Config
+	ready   Ready
+	spawn   *spawner
+	echo    *echo
+	lock    *os.File
+	running gosync.WaitGroup // one for each process that has not ended
+	hurry   chan struct{}    // closed: whoever has not ended yet is killed
+	rush    gosync.Once
+}
+
+// Start starts everything and returns when it answers. Where that fails, what
+// was started is stopped again.
+func Start(ctx context.Context, c Config) (*World, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	var err error
+	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
+		return nil, err
+	}
+	w := &World{config: c, hurry: make(chan struct{})}
+	if err := w.takeDir(); err != nil {
+		return nil, err
+	}
+	if err := c.checkPorts(); err != nil {
+		return nil, errors.Join(err, w.lock.Close())
+	}
+	w.spawn = newSpawner()
+	if c.Log == nil {
+		w.config.Log = io.Discard
+	}
+	w.echo = newEcho(w.config.Log)
+	if err := w.start(ctx); err != nil {
+		w.Stop()
+		return nil, err
+	}
+	return w, nil
+}
+
+// takeDir makes the directory this process's alone, and empty where it is to
+// begin afresh.
+func (w *World) takeDir() error {
+	for _, dir := range []string{"edges", "log"} {
+		if err := os.MkdirAll(w.config.file(dir), 0o755); err != nil {
+			return err
+		}
+	}
+	lock, err := os.OpenFile(w.config.file("lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		owner, _ := io.ReadAll(io.LimitReader(lock, 20))
+		return errors.Join(fmt.Errorf("%s is in use by another nearside-dev (pid %s): stop that, or choose another --dir", w.config.Dir, owner), lock.Close())
+	}
+	w.lock = lock
+	if err := errors.Join(lock.Truncate(0), func() error { _, err := fmt.Fprint(lock, os.Getpid()); return err }()); err != nil {
+		return err
+	}
+	if !w.config.Fresh {
+		return nil
+	}
+	if target, err := os.Readlink(w.config.file("postgres")); err == nil && filepath.Dir(target) == elsewhere {
+		if err := errors.Join(waitForOld(context.Background(), target), os.RemoveAll(target), os.Remove(target+".owner")); err != nil {
+			return err
+		}
+	} else if err := waitForOld(context.Background(), w.config.file("postgres")); err != nil {
+		return err
+	}
+	for _, name := range []string{"postgres", "postgres.password", "database", "admin.token", "join.token", "edges", "log"} {
+		if err := os.RemoveAll(w.config.file(name)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(os.Mkdir(w.config.file("edges"), 0o755), os.Mkdir(w.config.file("log"), 0o755))
+}
+
+func (w *World) start(ctx context.Context) error {
+	database, err := w.startDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	if err := w.checkSame(ctx, database); err != nil {
+		return err
+	}
+	if _, err := w.command(ctx, database, nil, "migrate"); err != nil {
+		return err
+	}
+	token, err := w.secret("admin.token", func() (string, error) {
+		return w.command(ctx, database, nil, "token", "create", "--role", "admin", "--name", "nearside-dev")
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := w.secret("join.token", func() (string, error) {
+		return w.command(ctx, database, nil, "join-token", "create", "--name", "nearside-dev")
+	}); err != nil {
+		return err
+	}
+	c := &w.config
+	w.ready = Ready{
+		Admin: url(c.BasePort + admin), AdminToken: token, Sync: url(c.BasePort + sync), DatabaseURL: database,
+	}
+	w.Core = w.process("core", syscall.SIGKILL, func() *exec.Cmd {
+		cmd := exec.Command(filepath.Join(c.Programs, "nearside-core"), append([]string{
+			"serve",
+			"--admin-listen", address(c.BasePort + admin),
+			"--sync-listen", address(c.BasePort + sync),
+			"--ops-listen", address(c.BasePort + operations),
+		}, c.CoreArgs...)...)
+		cmd.Env = environment("NEARSIDE_DATABASE_URL=" + database)
+		return cmd
+	})
+	if err := w.Core.Start(); err != nil {
+		return err
+	}
+	if err := w.waitReady(ctx, w.Core, url(c.BasePort+operations)); err != nil {
+		return err
+	}
+	if err := w.loadSample(ctx, database); err != nil {
+		return err
+	}
+	if err := w.startEdges(); err != nil {
+		return err
+	}
+	for i, e := range w.ready.Edges {
+		if err := w.waitReady(ctx, w.Edges[i], e.Ops); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *World) startEdges() error {
+	c := &w.config
+	core := w.ready.Sync
+	if c.Via != nil {
+		var err error
+		if core, err = c.Via(core); err != nil {
+			return err
+		}
+	}
+	for i, region := range c.Regions {
+		for j := range c.Nodes {
+			port, name := c.edgePort(i, j), nodeName(region, j)
+			dir := c.file("edges", name)
+			args := append([]string{
+				"--region", region,
+				"--node", name,
+				"--listen", address(port + public),
+				"--ops-listen", address(port + edgeOps),
+				"--gossip-listen", address(port + gossip),
+				"--peer-listen", address(port + peer),
+				"--public-url", url(port + public),
+				"--core", core,
+				"--join-token-file", c.file("join.token"),
+				"--state-dir", dir,
+				// readers come through one proxy, so that they can be of any country
+				"--trusted-proxies", "1",
+				"--rate-limits=false",
+				"--debug-headers",
+			}, c.EdgeArgs...)
+			w.Edges = append(w.Edges, w.process(name, syscall.SIGKILL, func() *exec.Cmd {
+				cmd := exec.Command(filepath.Join(c.Programs, "nearside-edge"), args...)
+				cmd.Env = environment()
+				return cmd
+			}))
+			w.ready.Edges = append(w.ready.Edges, Edge{
+				Region: region, Node: name, Public: url(port + public), Ops: url(port + edgeOps), Dir: dir,
+			})
+		}
+	}
+	for _, p := range w.Edges {
+		if err := p.Start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// environment is the caller's without what would configure the product, and
+// with more.
+func environment(more ...string) []string {
+	var env []string
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "NEARSIDE_") {
+			env = append(env, kv)
+		}
+	}
+	return append(env, more...)
+}
+
+// process is a part of the world that has not started yet.
+func (w *World) process(name string, last syscall.Signal, command func() *exec.Cmd) *Process {
+	p := &Process{
+		Name: name, command: command, last: last, log: w.config.file("log", name+".log"),
+		restart: w.config.RestartAfter, rude: syscall.SIGKILL, world: w,
+	}
+	return p
+}
+
+// command runs nearside-core to its end and returns what it printed.
+func (w *World) command(ctx context.Context, database string, stdin io.Reader, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(w.config.Programs, "nearside-core"), args...)
+	cmd.Env = environment("NEARSIDE_DATABASE_URL=" + database)
+	cmd.Stdin = stdin
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("nearside-core %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// secret is what a file of the directory holds, made the first time.
+func (w *World) secret(name string, create func() (string, error)) (string, error) {
+	path := w.config.file(name)
+	text, err := os.ReadFile(path)
+	if err == nil {
+		return strings.TrimSpace(string(text)), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	value, err := create()
+	if err != nil {
+		return "", err
+	}
+	return value, os.WriteFile(path, []byte(value+"\n"), 0o600)
+}
+
+// loadSample loads the sample catalog where it is not there yet.
+func (w *World) loadSample(ctx context.Context, database string) error {
+	status, body, err := w.Admin(ctx, http.MethodGet, "/v1/publishers/sample-docs", nil)
+	switch {
+	case err != nil:
+		return err
+	case status == http.StatusUnauthorized:
+		return fmt.Errorf("the core does not know the token in %s: remove that file to have another made", w.config.file("admin.token"))
+	case status == http.StatusOK:
+		return nil
+	case status != http.StatusNotFound:
+		return fmt.Errorf("look for the sample catalog: the admin API answers %d: %s", status, body)
+	}
+	document, err := json.Marshal(sample.Catalog(time.Now()))
+	if err != nil {
+		return err
+	}
+	said, err := w.command(ctx, database, bytes.NewReader(document), "import", "-")
+	if err != nil {
+		return err
+	}
+	w.note("the sample catalog is loaded: %s", said)
+	return nil
+}
+
+// Admin asks the admin API; body may be nil, or anything that JSON can say.
+func (w *World) Admin(ctx context.Context, method, path string, body any) (int, []byte, error) {
+	var send io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return 0, nil, err
+		}
+		send = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, w.ready.Admin+path, send)
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+w.ready.AdminToken)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return do(req)
+}
+
+var client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
+func do(req *http.Request) (int, []byte, error) {
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	return resp.StatusCode, answer, errors.Join(err, resp.Body.Close())
+}
+
+// readyWithin bounds the wait for one process.
+const readyWithin = time.Minute
+
+// waitReady waits until a process says that it is ready.
+func (w *World) waitReady(ctx context.Context, p *Process, ops string) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	said := "nothing"
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, ops+"/readyz", nil)
+		if err != nil {
+			return err
+		}
+		status, body, err := do(req)
+		if err == nil && status == http.StatusOK {
+			return nil
+		}
+		if err == nil {
+			said = fmt.Sprintf("%d: %s", status, bytes.TrimSpace(body))
+		}
+		if p.PID() == 0 && w.config.RestartAfter == Never {
+			return fmt.Errorf("%s has ended; it said:\n%s", p.Name, p.lastWords())
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not get ready (/readyz says %s); it said:\n%s", p.Name, said, p.lastWords())
+		case <-time.After(25 * time.Millisecond):
+		}
+	}
+}
+
+// WaitReady waits until edge i is ready.
+func (w *World) WaitReady(ctx context.Context, i int) error {
+	return w.waitReady(ctx, w.Edges[i], w.ready.Edges[i].Ops)
+}
+
+// WaitCore waits until the core is ready.
+func (w *World) WaitCore(ctx context.Context) error {
+	return w.waitReady(ctx, w.Core, url(w.config.BasePort+operations))
+}
+
+// lastWords are the last lines of its log.
+func (p *Process) lastWords() string {
+	const most = 4 << 10
+	file, err := os.Open(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	defer func() { _ = file.Close() }()
+	if info, err := file.Stat(); err == nil && info.Size() > most {
+		_, _ = file.Seek(-most, io.SeekEnd)
+	}
+	text, _ := io.ReadAll(io.LimitReader(file, most))
+	return strings.TrimSpace(string(text))
+}
+
+// Ready is what runs where, with the process ids of now.
+func (w *World) Ready() Ready {
+	r := w.ready
+	r.CorePID = w.Core.PID()
+	r.Edges = append([]Edge(nil), r.Edges...)
+	for i := range r.Edges {
+		r.Edges[i].PID = w.Edges[i].PID()
+	}
+	return r
+}
+
+// How long a part may take to end before it is killed.
+const (
+	drainTime = 30 * time.Second
+	stopTime  = 15 * time.Second
+)
+
+// Stop ends everything in order and waits for it. The state stays.
+func (w *World) Stop() {
+	var edges gosync.WaitGroup
+	for _, p := range w.Edges {
+		edges.Go(func() { p.Stop(syscall.SIGTERM, drainTime) })
+	}
+	edges.Wait()
+	if w.Core != nil {
+		w.Core.Stop(syscall.SIGTERM, stopTime)
+	}
+	if w.Postgres != nil {
+		w.Postgres.Stop(syscall.SIGINT, stopTime)
+	}
+	w.running.Wait()
+	w.spawn.close()
+	w.echo.close()
+	_ = w.lock.Close()
+}
+
+// Hurry makes a Stop under way, or to come, kill what has not ended.
+func (w *World) Hurry() { w.rush.Do(func() { close(w.hurry) }) }
+
+func (w *World) note(format string, args ...any) {
+	_, _ = fmt.Fprintf(w.echo, format+"\n", args...) // never fails
+}
