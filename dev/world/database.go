@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -157,8 +158,8 @@ func waitForOld(ctx context.Context, data string) error {
 			return err
 		}
 		first, _, _ := bytes.Cut(text, []byte("\n"))
-		var pid int
-		if _, err := fmt.Sscan(string(first), &pid); err != nil || !isPostgres(pid) {
+		pid, _ := strconv.Atoi(string(first))
+		if pid == 0 || !isPostgres(pid) {
 			return nil // it is not there any more, and Postgres knows what to do
 		}
 		if time.Now().After(deadline) {

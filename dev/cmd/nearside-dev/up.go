@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -91,15 +90,12 @@ func (u *up) Run(e *env) error {
 		case <-ended:
 		}
 	}()
-	return errors.Join(u.live(ctx, e, w), stopAll(e, w))
-}
-
-func stopAll(e *env, w *world.World) error {
+	err = u.live(ctx, e, w)
 	if terminal(e.stdout) {
 		fmt.Fprintln(e.stdout, "\nstopping; once more does not wait")
 	}
 	w.Stop()
-	return nil
+	return err
 }
 
 // live says that the world is ready, sends traffic and shows how it goes.
