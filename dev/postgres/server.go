@@ -80,6 +80,23 @@ func (a Account) CanEnter(dir string) bool {
 	return cmd.Run() == nil
 }
 
+// tempFile is a file that only the account can read. It lies where any user
+// can go, whatever TMPDIR says.
+func (a Account) tempFile(text string) (string, error) {
+	file, err := os.CreateTemp("/tmp", "nearside-")
+	if err != nil {
+		return "", err
+	}
+	_, err = file.WriteString(text + "\n")
+	if a.drop && err == nil {
+		err = file.Chown(a.uid, a.gid)
+	}
+	if err := errors.Join(err, file.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(file.Name()))
+	}
+	return file.Name(), nil
+}
+
 // Init makes a data directory in dir, which MakeDir made, with a superuser
 // called nearside. Without a password the server can only be reached through
 // its socket, by whoever can enter the directory of it.
@@ -90,8 +107,12 @@ func Init(ctx context.Context, bin Binaries, as Account, dir, password string) e
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(bin.Dir, "initdb"), args...)
 	if password != "" {
-		cmd.Args = append(cmd.Args, "--pwfile", "/dev/stdin")
-		cmd.Stdin = strings.NewReader(password + "\n")
+		file, err := as.tempFile(password)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = os.Remove(file) }()
+		cmd.Args = append(cmd.Args, "--pwfile", file)
 	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

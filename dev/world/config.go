@@ -16,7 +16,7 @@ const Never time.Duration = -1
 // Config says what the world is made of.
 type Config struct {
 	Dir          string        // where the state is
-	BasePort     int           // ports are counted from here, as docs/development.md says
+	BasePort     int           // ports are counted from here, as CONTRIBUTING.md says
 	Regions      []string      // their names, in the order of their ports
 	Nodes        int           // edges per region
 	RestartAfter time.Duration // how long the dead stay dead; Never

@@ -91,9 +91,9 @@ func createDatabase(ctx context.Context, server string) error {
 	return err
 }
 
-// elsewhere is where data directories are that an unprivileged user could not
+// varLib is where data directories are that an unprivileged user could not
 // enter in their world's own directory.
-const elsewhere = "/var/lib/nearside-dev"
+const varLib = "/var/lib/nearside-dev"
 
 // dataDir is the data directory of the private Postgres.
 func (w *World) dataDir(as pg.Account) (string, error) {
@@ -107,11 +107,11 @@ func (w *World) dataDir(as pg.Account) (string, error) {
 		}
 	}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && !as.CanEnter(w.config.Dir) {
-		if err := sweepElsewhere(); err != nil {
+		if err := sweep(w.elsewhere); err != nil {
 			return "", err
 		}
-		target := filepath.Join(elsewhere, strings.ToLower(rand.Text()))
-		if err := os.MkdirAll(elsewhere, 0o755); err != nil {
+		target := filepath.Join(w.elsewhere, strings.ToLower(rand.Text()))
+		if err := os.MkdirAll(w.elsewhere, 0o755); err != nil {
 			return "", err
 		}
 		if err := as.MakeDir(target); err != nil {
@@ -126,9 +126,9 @@ func (w *World) dataDir(as pg.Account) (string, error) {
 	return dir, as.MakeDir(dir)
 }
 
-// sweepElsewhere removes data directories whose world is gone.
-func sweepElsewhere() error {
-	owners, err := filepath.Glob(filepath.Join(elsewhere, "*.owner"))
+// sweep removes the data directories in dir whose world is gone.
+func sweep(dir string) error {
+	owners, err := filepath.Glob(filepath.Join(dir, "*.owner"))
 	if err != nil {
 		return err
 	}

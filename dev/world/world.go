@@ -47,14 +47,15 @@ type World struct {
 	Core     *Process
 	Edges    []*Process // in the order of Ready.Edges
 
-	config  Config
-	ready   Ready
-	spawn   *spawner
-	echo    *echo
-	lock    *os.File
-	running gosync.WaitGroup // one for each process that has not ended
-	hurry   chan struct{}    // closed: whoever has not ended yet is killed
-	rush    gosync.Once
+	config    Config
+	elsewhere string // see varLib
+	ready     Ready
+	spawn     *spawner
+	echo      *echo
+	lock      *os.File
+	running   gosync.WaitGroup // one for each process that has not ended
+	hurry     chan struct{}    // closed: whoever has not ended yet is killed
+	rush      gosync.Once
 }
 
 // Start starts everything and returns when it answers. Where that fails, what
@@ -67,7 +68,7 @@ func Start(ctx context.Context, c Config) (*World, error) {
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
 		return nil, err
 	}
-	w := &World{config: c, hurry: make(chan struct{})}
+	w := &World{config: c, elsewhere: varLib, hurry: make(chan struct{})}
 	if err := w.takeDir(); err != nil {
 		return nil, err
 	}
@@ -109,7 +110,7 @@ func (w *World) takeDir() error {
 	if !w.config.Fresh {
 		return nil
 	}
-	if target, err := os.Readlink(w.config.file("postgres")); err == nil && filepath.Dir(target) == elsewhere {
+	if target, err := os.Readlink(w.config.file("postgres")); err == nil && filepath.Dir(target) == w.elsewhere {
 		if err := errors.Join(waitForOld(context.Background(), target), os.RemoveAll(target), os.Remove(target+".owner")); err != nil {
 			return err
 		}
@@ -163,7 +164,7 @@ func (w *World) start(ctx context.Context) error {
 	if err := w.Core.Start(); err != nil {
 		return err
 	}
-	if err := w.waitReady(ctx, w.Core, url(c.BasePort+operations)); err != nil {
+	if err := w.waitReady(ctx, w.Core, url(c.BasePort+operations), true); err != nil {
 		return err
 	}
 	if err := w.loadSample(ctx, database); err != nil {
@@ -173,7 +174,7 @@ func (w *World) start(ctx context.Context) error {
 		return err
 	}
 	for i, e := range w.ready.Edges {
-		if err := w.waitReady(ctx, w.Edges[i], e.Ops); err != nil {
+		if err := w.waitReady(ctx, w.Edges[i], e.Ops, true); err != nil {
 			return err
 		}
 	}
@@ -339,8 +340,9 @@ func do(req *http.Request) (int, []byte, error) {
 // readyWithin bounds the wait for one process.
 const readyWithin = time.Minute
 
-// waitReady waits until a process says that it is ready.
-func (w *World) waitReady(ctx context.Context, p *Process, ops string) error {
+// waitReady waits until a process says that it is ready. Where the world is
+// only starting, a process that ends will not do better the next time.
+func (w *World) waitReady(ctx context.Context, p *Process, ops string, starting bool) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	said := "nothing"
@@ -356,7 +358,7 @@ func (w *World) waitReady(ctx context.Context, p *Process, ops string) error {
 		if err == nil {
 			said = fmt.Sprintf("%d: %s", status, bytes.TrimSpace(body))
 		}
-		if p.PID() == 0 && w.config.RestartAfter == Never {
+		if p.PID() == 0 && (starting || w.config.RestartAfter == Never) {
 			return fmt.Errorf("%s has ended; it said:\n%s", p.Name, p.lastWords())
 		}
 		select {
@@ -369,12 +371,12 @@ func (w *World) waitReady(ctx context.Context, p *Process, ops string) error {
 
 // WaitReady waits until edge i is ready.
 func (w *World) WaitReady(ctx context.Context, i int) error {
-	return w.waitReady(ctx, w.Edges[i], w.ready.Edges[i].Ops)
+	return w.waitReady(ctx, w.Edges[i], w.ready.Edges[i].Ops, false)
 }
 
 // WaitCore waits until the core is ready.
 func (w *World) WaitCore(ctx context.Context) error {
-	return w.waitReady(ctx, w.Core, url(w.config.BasePort+operations))
+	return w.waitReady(ctx, w.Core, url(w.config.BasePort+operations), false)
 }
 
 // lastWords are the last lines of its log.

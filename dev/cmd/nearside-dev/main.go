@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -73,20 +74,29 @@ func run(signals <-chan os.Signal, args []string, stdout, stderr io.Writer) erro
 	return parsed.Run(&env{signals: signals, stdout: stdout, stderr: stderr})
 }
 
-// interrupted is a context that ends with the first signal.
+// bounce is how long further signals belong to the first: a driver may signal
+// this process and its group, which is one wish and not two.
+const bounce = time.Second
+
+// interrupted is a context that ends with the first signal; again hears of
+// the next one that is meant.
 func (e *env) interrupted() (ctx context.Context, again <-chan os.Signal, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	second := make(chan os.Signal, 1)
 	done := make(chan struct{})
 	go func() {
-		for heard := false; ; heard = true {
+		var first time.Time
+		for {
 			select {
 			case s := <-e.signals:
-				if heard {
+				switch {
+				case first.IsZero():
+					first = time.Now()
+					cancel()
+				case time.Since(first) > bounce:
 					second <- s
 					return
 				}
-				cancel()
 			case <-done:
 				return
 			}
