@@ -6,9 +6,13 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -121,7 +125,26 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
+	if !readable(r.URL) {
+		writeProblem(answer, huma.Error400BadRequest("the path or the query holds control characters or is not UTF-8"))
+		return
+	}
 	a.mux.ServeHTTP(answer, r)
+}
+
+// readable reports whether everything in u is text that a database and a log
+// take.
+func readable(u *url.URL) bool {
+	query, err := url.QueryUnescape(u.RawQuery)
+	if err != nil {
+		return false
+	}
+	for _, text := range []string{u.Path, query} {
+		if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+			return false
+		}
+	}
+	return true
 }
 
 type statusWriter struct {

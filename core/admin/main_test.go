@@ -3,6 +3,7 @@ package admin_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
 	"nearside/core/admin"
@@ -28,6 +30,7 @@ func TestMain(m *testing.M) {
 // world is an admin API over a database of its own.
 type world struct {
 	t     testing.TB
+	url   string
 	db    *postgres.DB
 	api   *admin.API
 	token string // of role admin
@@ -37,9 +40,9 @@ type world struct {
 
 func open(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, now: time.Now()}
+	w := &world{t: t, url: testpg.New(t), now: time.Now()}
 	var err error
-	if w.db, err = postgres.Open(t.Context(), testpg.New(t)); err != nil {
+	if w.db, err = postgres.Open(t.Context(), w.url); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.db.Close)
@@ -50,6 +53,19 @@ func open(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// sql runs a statement that no part of the API has a reason to run.
+func (w *world) sql(statement string, args ...any) {
+	w.t.Helper()
+	conn, err := pgx.Connect(w.t.Context(), w.url)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	_, err = conn.Exec(w.t.Context(), statement, args...)
+	if err := errors.Join(err, conn.Close(w.t.Context())); err != nil {
+		w.t.Fatalf("%s: %v", statement, err)
+	}
 }
 
 // answer is what the API said.

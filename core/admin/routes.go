@@ -12,4 +12,8 @@ func (a *API) routes() {
 	rooms[Topic, unfiltered](a, &topics)
 	rooms[GeoRegion, unfiltered](a, &geoRegions)
 	a.flightRooms()
+	a.accessRooms()
+	a.catalogRooms()
+	a.reportRooms()
+	a.docsRooms()
 }
