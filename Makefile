@@ -53,8 +53,8 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$(dirname $$file); \
 		done; done
 
-bench: ## the Go benchmarks; ONLY=regexp selects
-	$(GO) test -run '^$$' -bench '$(or $(ONLY),.)' -benchmem ./...
+bench: build ## speed beside its baseline, as a table and bench.json; ONLY=regexp selects
+	$(BIN)/nearside-dev bench --only '$(ONLY)'
 
 generate: $(SQLC) $(PBGO) $(CONNECT) ## protobuf, Connect and sqlc code (needs protoc)
 	@command -v protoc >/dev/null || { echo "protoc is missing: sudo apt-get install protobuf-compiler"; exit 1; }

@@ -9,6 +9,7 @@
 // something failed, 2 where the command line is wrong.
 //
 // nearside-dev need installs what the tests need and this machine lacks.
+// nearside-dev bench measures what is claimed about speed.
 package main
 
 import (
@@ -56,6 +57,9 @@ func run(signals <-chan os.Signal, args []string, stdout, stderr io.Writer) erro
 	var commands struct {
 		Up   up   `cmd:"" help:"Run everything until interrupted."`
 		Need need `cmd:"" help:"Install what the tests need and this machine lacks."`
+
+		Bench     measure `cmd:"" help:"Measure speed beside a baseline, print a table, write bench.json."`
+		BenchBare bare    `cmd:"" hidden:""`
 	}
 	exited := false
 	parser, err := kong.New(&commands, kong.Name("nearside-dev"),
