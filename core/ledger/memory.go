@@ -41,8 +41,6 @@ type Truth struct {
 	Refusals  map[RefusalKey]int64
 	Receipts  map[Receipt]bool // At 0
 	Forgotten string
-	Catalog   uint64 // counters
-	Control   uint64
 }
 
 // NewMemory is an empty store.
@@ -85,8 +83,8 @@ func (t Truth) clone() Truth {
 
 // Difference is a place where two accounts of the same thing disagree.
 type Difference struct {
-	What string // "outstanding", "settled", "velocity", "rollups"
-	Of   int64  // budget; for rollups the flight
+	What string // of a budget: outstanding, settled, velocity; of a flight: views, clicks, …, spent_micros
+	Of   int64  // the budget or the flight
 	Have int64
 	Want int64
 }
@@ -120,9 +118,13 @@ func (t Truth) Check() ([]Difference, error) {
 	}
 	sum := Totals(t.Rollups)
 	for flight, want := range sum {
-		if have := t.Totals[flight]; have != want {
-			diff = append(diff, Difference{"rollups", int64(flight), have.Views + have.Clicks, want.Views + want.Clicks})
-		}
+		have := t.Totals[flight]
+		differ("views", int64(flight), have.Views, want.Views)
+		differ("clicks", int64(flight), have.Clicks, want.Clicks)
+		differ("unbilled_views", int64(flight), have.UnbilledViews, want.UnbilledViews)
+		differ("unbilled_clicks", int64(flight), have.UnbilledClicks, want.UnbilledClicks)
+		differ("home_lost", int64(flight), have.HomeLost, want.HomeLost)
+		differ("spent_micros", int64(flight), have.Spent, want.Spent)
 	}
 	slices.SortFunc(diff, func(a, b Difference) int { return cmp.Or(cmp.Compare(a.What, b.What), cmp.Compare(a.Of, b.Of)) })
 	return diff, nil
@@ -265,14 +267,6 @@ func (m *Memory) OpenDays(_ context.Context, ids []lease.Budget) error {
 			m.Truth.Budgets[id] = b
 		}
 	}
-	return nil
-}
-
-// RaiseVersions implements Store.
-func (m *Memory) RaiseVersions(_ context.Context, catalog, control uint64) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.Catalog, m.Control = max(m.Catalog, catalog), max(m.Control, control)
 	return nil
 }
 

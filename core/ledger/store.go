@@ -32,9 +32,6 @@ type Store interface {
 	// OpenDays makes the budgets of days that are in ids, do not exist yet and
 	// whose owner has a daily cap in force then; others it leaves out.
 	OpenDays(ctx context.Context, ids []lease.Budget) error
-	// RaiseVersions lifts the counters of catalog and control versions to at
-	// least these: edges have seen them, so they must not be given again.
-	RaiseVersions(ctx context.Context, catalog, control uint64) error
 }
 
 // Tx is one transaction of a Store.

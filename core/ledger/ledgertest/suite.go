@@ -55,7 +55,6 @@ func Run(t *testing.T, open func(t testing.TB) Fixture) {
 		"grants of money are whole prices":                       units,
 		"receipts, counts and refusals":                          sides,
 		"token keys":                                             tokenKeys,
-		"versions are raised":                                    versions,
 		"a transaction that fails leaves nothing":                rollback,
 		"many holders in one transaction":                        many,
 		"a batch of many kinds of things is repeated harmlessly": repeats,
@@ -963,19 +962,6 @@ func tokenKeys(w *World) {
 	last := keys[len(keys)-1]
 	if ahead := last.GetSealFrom() - w.Now/1000; ahead < int64(w.Rules.MaxOffline.Seconds()) {
 		w.Errorf("a key seals %d s after it was made, want at least max-offline", ahead)
-	}
-}
-
-func versions(w *World) {
-	for _, c := range []struct{ catalog, control, wantCatalog, wantControl uint64 }{
-		{5, 2, 5, 2}, {4, 3, 5, 3}, {0, 0, 5, 3},
-	} {
-		if err := w.RaiseVersions(w.Context(), c.catalog, c.control); err != nil {
-			w.Fatal(err)
-		}
-		truth := w.Dump()
-		equal(w, "catalog", truth.Catalog, c.wantCatalog)
-		equal(w, "control", truth.Control, c.wantControl)
 	}
 }
 

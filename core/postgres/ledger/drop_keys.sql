@@ -1,0 +1,1 @@
+DELETE FROM token_keys WHERE id = ANY($1::integer[])

@@ -1,0 +1,3 @@
+SELECT id
+FROM flights
+WHERE id = ANY($1::integer[]) AND state = 'kill'

@@ -1,0 +1,4 @@
+SELECT id
+FROM holders
+WHERE state = 'open' AND seen_at < $1
+ORDER BY id

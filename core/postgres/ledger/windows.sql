@@ -1,0 +1,3 @@
+SELECT boot, floor, next, bits
+FROM windows
+WHERE holder = $1
