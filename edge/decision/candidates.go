@@ -25,13 +25,18 @@ type Candidates struct {
 	tiers   [catalog.House + 1][]candidate
 }
 
-// Cost is about how many bytes a cache keeps alive with the candidates.
-func (set *Candidates) Cost() int64 {
+// Len is how many flights there are.
+func (set *Candidates) Len() int {
 	n := 0
 	for _, tier := range set.tiers {
 		n += len(tier)
 	}
-	return int64(unsafe.Sizeof(*set)) + int64(n)*int64(unsafe.Sizeof(candidate{}))
+	return n
+}
+
+// Cost is about how many bytes a cache keeps alive with the candidates.
+func (set *Candidates) Cost() int64 {
+	return int64(unsafe.Sizeof(*set)) + int64(set.Len())*int64(unsafe.Sizeof(candidate{}))
 }
 
 // Shape reads a request into the scratch and names its shape. Candidates and

@@ -68,21 +68,30 @@ type page struct {
 
 // Flight is a flight of one catalog, with what belongs to it.
 type Flight struct {
+	// First what every decision that considers the flight reads, so that it
+	// lies in two cache lines; what of it is the catalog's is copied here.
+	Views      *Account // of FlightViews; nil where the flight sells no views
+	Clicks     *Account // of FlightClicks; nil where the flight sells no clicks
+	control    *Switch
+	schedule   pacing.Schedule
+	soldViews  int64
+	soldClicks int64
+	version    uint64 // of the control in the catalog
+	state      catalog.State
+	paid       bool
+	dailyCap   bool // it has one
+
 	*catalog.Flight
 	Index      int // dense, from 0 on
 	Campaign   *catalog.Campaign
 	Advertiser *catalog.Advertiser
-	Ads        []*Ad    // live or not, by id
-	Views      *Account // of FlightViews; nil where the flight sells no views
-	Clicks     *Account // of FlightClicks; nil where the flight sells no clicks
+	Ads        []*Ad // live or not, by id
 
-	control  *Switch
-	schedule pacing.Schedule
-	factor   int64 // pacing.Factor where the publisher's CTR is not known
-	price    int64 // micros: the most that one event of it can cost
-	days     days  // accounts of daily_cap
-	targets  targets
-	states   map[[3]byte]uint32 // the catalog's
+	factor  int64 // pacing.Factor where the publisher's CTR is not known
+	price   int64 // micros: the most that one event of it can cost
+	days    days  // accounts of daily_cap
+	targets targets
+	states  map[[3]byte]uint32 // the catalog's
 }
 
 // Ad is an ad of one catalog.
@@ -214,17 +223,17 @@ func (f *Flight) Schedule() *pacing.Schedule { return &f.schedule }
 // MaxPrice is the most that one event of the flight can cost, in micros.
 func (f *Flight) MaxPrice() int64 { return f.price }
 
-func (f *Flight) capped(d catalog.Day) bool { return f.DailyCap > 0 && d >= f.DailyCapFrom }
+func (f *Flight) capped(d catalog.Day) bool { return f.dailyCap && d >= f.DailyCapFrom }
 
 func (p *Publisher) capped(d catalog.Day) bool { return p.DailyCap > 0 && d >= p.DailyCapFrom }
 
 // State is what is in force for the flight now: what an operator last said,
 // here or in the catalog.
 func (f *Flight) State() catalog.State {
-	if f.control.Version.Load() >= f.Control {
+	if f.control.Version.Load() > f.version {
 		return catalog.State(f.control.State.Load())
 	}
-	return f.Flight.State
+	return f.state
 }
 
 // builder holds what compiling needs and deciding does not.
@@ -295,8 +304,10 @@ func (b *builder) addFlights() {
 	for i := range s.Campaigns {
 		b.c.campaigns[s.Campaigns[i].Slug] = &campaign{Campaign: &s.Campaigns[i]}
 	}
+	flights := make([]Flight, len(s.Flights))
 	for i := range s.Flights {
-		f := &Flight{Flight: &s.Flights[i], Index: i}
+		f := &flights[i]
+		f.Flight, f.Index = &s.Flights[i], i
 		f.Campaign = &s.Campaigns[b.byID.campaigns[f.Flight.Campaign]]
 		f.Advertiser = &s.Advertisers[b.byID.advertisers[f.Campaign.Advertiser]]
 		if f.SoldViews > 0 {
@@ -305,7 +316,11 @@ func (b *builder) addFlights() {
 		if f.SoldClicks > 0 {
 			f.Clicks = b.books.Account(lease.Of(lease.FlightClicks, f.ID, 0))
 		}
+		f.soldViews, f.soldClicks = f.SoldViews, f.SoldClicks
 		f.control = b.books.Switch(f.ID)
+		f.version, f.state = f.Control, f.Flight.State
+		f.paid = f.Campaign.Type == catalog.Paid
+		f.dailyCap = f.DailyCap > 0
 		f.schedule = pacing.ScheduleOf(f.Flight)
 		f.factor = f.factorAt(0)
 		f.price = max(int64(f.CPM)/1000, int64(f.CPC))

@@ -1,8 +1,10 @@
 package decision_test
 
 import (
+	"flag"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"testing"
 
@@ -10,6 +12,24 @@ import (
 	"nearside/edge/decision/conformance"
 	"nearside/sync/catalog"
 )
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs; got\n%s", path, got)
+	}
+}
 
 // TestRules runs every row of conformance/rules.md against Decide, against
 // DecideAmong and against Explain.

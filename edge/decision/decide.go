@@ -128,7 +128,7 @@ type moment struct {
 // offered among those that change from moment to moment, in their order.
 func (c *candidate) weigh(r *Request, p *Publisher, m moment) (int64, Reason) {
 	f := c.flight
-	capped := f.Campaign.Type == catalog.Paid && p.capped(m.day)
+	capped := f.paid && p.capped(m.day)
 	if capped && p.earned(m.day) {
 		return 0, PublisherDailyCap
 	}

@@ -6,10 +6,10 @@ import "nearside/sync/catalog"
 // delivered everywhere.
 func (f *Flight) needs(now int64) (views, clicks int64) {
 	if f.Views != nil {
-		views = f.schedule.Need(f.SoldViews, f.Views.Settled.Load(), now)
+		views = f.schedule.Need(f.soldViews, f.Views.Settled.Load(), now)
 	}
 	if f.Clicks != nil {
-		clicks = f.schedule.Need(f.SoldClicks, f.Clicks.Settled.Load(), now)
+		clicks = f.schedule.Need(f.soldClicks, f.Clicks.Settled.Load(), now)
 	}
 	return views, clicks
 }
@@ -31,7 +31,7 @@ func (f *Flight) remains(a *Account, sold int64) bool { return a != nil && a.Set
 // refusesMoney checks the flight's own daily cap, and that something is left
 // to spend here of what it needs.
 func (f *Flight) refusesMoney(views, clicks int64, day catalog.Day) Reason {
-	if f.price > 0 && f.capped(day) {
+	if f.dailyCap && f.price > 0 && f.capped(day) {
 		account := f.days.of(day)
 		if account == nil || int64(f.DailyCap)-account.Settled.Load() < f.price {
 			return DailyCap

@@ -347,8 +347,8 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) { decodeAgain(t, b) })
 }
 
-// FuzzDecodeJSON is FuzzDecode behind the checksum.
-func FuzzDecodeJSON(f *testing.F) {
+// FuzzParse is FuzzDecode behind checksum and compression.
+func FuzzParse(f *testing.F) {
 	text, err := json.Marshal(sample())
 	if err != nil {
 		f.Fatal(err)
@@ -356,7 +356,23 @@ func FuzzDecodeJSON(f *testing.F) {
 	f.Add(text)
 	f.Add([]byte(`{"version":42,"flights":[{"id":1,"slug":"a","campaign":1}]}`))
 	f.Add([]byte(`{"version":42,"publishers":[{"id":1,"slug":"a","groups":null,"daily_cap_from":"2026-01-01"}]}`))
-	f.Fuzz(func(t *testing.T, text []byte) { decodeAgain(t, forge(42, uint64(len(text)), text)) })
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := parse(text)
+		if err != nil {
+			return
+		}
+		first, err := json.Marshal(s)
+		if err != nil {
+			t.Fatalf("parsed, but not written: %v", err)
+		}
+		again, err := parse(first)
+		if err != nil {
+			t.Fatalf("written, but not parsed: %v", err)
+		}
+		if second, _ := json.Marshal(again); !bytes.Equal(first, second) {
+			t.Fatalf("%s became %s", first, second)
+		}
+	})
 }
 
 func decodeAgain(t *testing.T, b []byte) {

@@ -84,17 +84,22 @@ func Decode(b []byte) (*Snapshot, error) {
 	if uint64(len(text)) != size {
 		return nil, fmt.Errorf("catalog %d: unpacks to other than the %d bytes it promises", version, size)
 	}
-	s := new(Snapshot)
-	if err := json.Unmarshal(text, s); err != nil {
+	s, err := parse(text)
+	if err != nil {
 		return nil, fmt.Errorf("catalog %d: %w", version, err)
 	}
 	if s.Version != version {
 		return nil, fmt.Errorf("catalog %d: holds version %d", version, s.Version)
 	}
-	if err := s.Validate(); err != nil {
-		return nil, fmt.Errorf("catalog %d: %w", version, err)
-	}
 	return s, nil
+}
+
+func parse(text []byte) (*Snapshot, error) {
+	s := new(Snapshot)
+	if err := json.Unmarshal(text, s); err != nil {
+		return nil, err
+	}
+	return s, s.Validate()
 }
 
 // Version is the snapshot's version according to the header of published

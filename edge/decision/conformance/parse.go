@@ -44,28 +44,38 @@ func parseRow(rule string, line int, cells []string) (*Case, error) {
 	for i := range cells {
 		cells[i] = strings.TrimSpace(cells[i])
 	}
+	c, err := Row(cells[1], cells[2], cells[3], cells[4])
+	if err != nil {
+		return nil, err
+	}
+	c.Rule, c.Name, c.Line = rule, cells[0], line
+	return c, nil
+}
+
+// Row is the case of one row that is not in rules.md, in its language.
+func Row(flights, publisher, request, answer string) (*Case, error) {
 	w := newWorld()
-	c := &Case{Rule: rule, Name: cells[0], Line: line}
+	c := new(Case)
 	c.Request = Request{
 		Publisher:  "pub",
 		Placements: []decision.Placement{{DivID: "div", AdType: "image", Priority: 1}},
 		Country:    "US",
 		Now:        noon,
 	}
-	if err := each(cells[3], func(key, value string) error { return c.Request.set(key, value) }); err != nil {
+	if err := each(request, func(key, value string) error { return c.Request.set(key, value) }); err != nil {
 		return nil, fmt.Errorf("request: %w", err)
 	}
 	w.today = catalog.DayOf(c.Request.Now)
-	if err := each(cells[2], w.setPublisher); err != nil {
+	if err := each(publisher, w.setPublisher); err != nil {
 		return nil, fmt.Errorf("publisher: %w", err)
 	}
-	for _, text := range strings.Split(cells[1], " + ") {
+	for _, text := range strings.Split(flights, " + ") {
 		if err := w.addFlight(text); err != nil {
 			return nil, fmt.Errorf("flight %q: %w", text, err)
 		}
 	}
 	var err error
-	if c.Want, err = parseAnswer(cells[4]); err != nil {
+	if c.Want, err = parseAnswer(answer); err != nil {
 		return nil, fmt.Errorf("answer: %w", err)
 	}
 	c.Snapshot, c.Accounts, c.Controls = w.finish(), w.accounts, w.controls
@@ -262,7 +272,8 @@ func (w *world) groups(value string) ([]uint32, error) {
 	return ids, nil
 }
 
-// addFlight adds a flight with a campaign and ads of its own.
+// addFlight adds a flight with ads of its own, and with a campaign of its own
+// unless it names one that is there.
 func (w *world) addFlight(text string) error {
 	name, fields, _ := strings.Cut(text, " ")
 	id := uint32(len(w.snapshot.Flights)) + 1
@@ -281,8 +292,12 @@ func (w *world) addFlight(text string) error {
 		return err
 	}
 	b.addAccounts()
+	if i := slices.IndexFunc(w.snapshot.Campaigns, func(o catalog.Campaign) bool { return o.Slug == c.Slug }); i >= 0 {
+		f.Campaign = w.snapshot.Campaigns[i].ID
+	} else {
+		w.snapshot.Campaigns = append(w.snapshot.Campaigns, c)
+	}
 	w.snapshot.Flights = append(w.snapshot.Flights, f)
-	w.snapshot.Campaigns = append(w.snapshot.Campaigns, c)
 	return nil
 }
 
@@ -583,6 +598,9 @@ func parseAnswer(text string) (Answer, error) {
 			if a.Reason, err = decision.ParseReason(name); err != nil {
 				return a, err
 			}
+			continue
+		}
+		if part == "" {
 			continue
 		}
 		for _, item := range strings.Split(part, " + ") {
