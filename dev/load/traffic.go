@@ -37,11 +37,13 @@ type Counts struct {
 // Traffic is a running stream.
 type Traffic struct {
 	Counts
-	config  Config
-	client  *Client
-	stop    context.CancelFunc
-	running sync.WaitGroup
-	logged  atomic.Int64 // unix second of the last failure that was told
+	config   Config
+	client   *Client
+	stop     context.CancelFunc
+	enough   chan struct{} // closed: nobody arrives any more
+	arriving sync.Once
+	running  sync.WaitGroup
+	logged   atomic.Int64 // unix second of the last failure that was told
 }
 
 // Start begins a stream; it goes on until ctx ends or Stop is called.
@@ -59,7 +61,7 @@ func Start(ctx context.Context, c Config, addrs Addresses) *Traffic {
 		c.Query = SamplePage
 	}
 	ctx, stop := context.WithCancel(ctx)
-	t := &Traffic{config: c, client: NewClient(64), stop: stop}
+	t := &Traffic{config: c, client: NewClient(64), stop: stop, enough: make(chan struct{})}
 	t.running.Go(func() { t.arrive(ctx, NewReaders(addrs, Mix(c.Region), c.Seed)) })
 	return t
 }
@@ -82,6 +84,8 @@ func (t *Traffic) arrive(ctx context.Context, readers *Readers) {
 		timer.Reset(time.Until(next))
 		select {
 		case <-ctx.Done():
+			return
+		case <-t.enough:
 			return
 		case <-timer.C:
 		}
@@ -200,4 +204,12 @@ func SamplePage(random *rand.Rand) url.Values {
 		q.Set("keywords", keywords)
 	}
 	return q
+}
+
+// Drain ends the stream like Stop, but lets page views that have begun go on to
+// their end.
+func (t *Traffic) Drain() {
+	t.arriving.Do(func() { close(t.enough) })
+	t.running.Wait()
+	t.Stop()
 }

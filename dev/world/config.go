@@ -28,9 +28,9 @@ type Config struct {
 	CoreArgs     []string      // further arguments of nearside-core serve
 	EdgeArgs     []string      // further arguments of nearside-edge
 
-	// Via, where it is not nil, says at which address an edge finds the core
-	// whose sync API is at url: tests put a proxy between.
-	Via func(url string) (string, error)
+	// Via, where it is not nil, says at which address the edge of that name
+	// finds the core whose sync API is at url: tests put a proxy between.
+	Via func(edge, url string) (string, error)
 }
 
 const (

@@ -183,17 +183,16 @@ func (w *World) start(ctx context.Context) error {
 
 func (w *World) startEdges() error {
 	c := &w.config
-	core := w.ready.Sync
-	if c.Via != nil {
-		var err error
-		if core, err = c.Via(core); err != nil {
-			return err
-		}
-	}
 	for i, region := range c.Regions {
 		for j := range c.Nodes {
 			port, name := c.edgePort(i, j), nodeName(region, j)
-			dir := c.file("edges", name)
+			dir, core := c.file("edges", name), w.ready.Sync
+			if c.Via != nil {
+				var err error
+				if core, err = c.Via(name, core); err != nil {
+					return err
+				}
+			}
 			args := append([]string{
 				"--region", region,
 				"--node", name,

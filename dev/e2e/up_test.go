@@ -1,0 +1,252 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"nearside/dev/world"
+)
+
+// devUp is a running nearside-dev up.
+type devUp struct {
+	cmd    *exec.Cmd
+	ready  world.Ready
+	rest   chan string // what stdout carried after the ready line
+	stderr lockedBuffer
+}
+
+func startUp(t *testing.T, args ...string) *devUp {
+	t.Helper()
+	u := &devUp{cmd: exec.Command(filepath.Join(programs, "nearside-dev"), append([]string{"up"}, args...)...), rest: make(chan string, 1)}
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "NEARSIDE_") {
+			u.cmd.Env = append(u.cmd.Env, kv)
+		}
+	}
+	u.cmd.Stderr = &u.stderr
+	stdout, err := u.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = u.cmd.Process.Kill() }) // where the test has not ended it
+	lines := bufio.NewReader(stdout)
+	line, err := lines.ReadString('\n')
+	text, ok := strings.CutPrefix(line, "ready ")
+	if err != nil || !ok {
+		_ = u.cmd.Wait()
+		t.Fatalf("stdout begins with %q (%v); stderr:\n%s", line, err, u.stderr.String())
+	}
+	if err := json.Unmarshal([]byte(text), &u.ready); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	go func() {
+		rest, _ := io.ReadAll(lines)
+		u.rest <- string(rest)
+	}()
+	return u
+}
+
+// stop sends a signal and wants everything gone.
+func (u *devUp) stop(t *testing.T, s os.Signal) {
+	t.Helper()
+	if err := u.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+	if rest := <-u.rest; rest != "" {
+		t.Errorf("after the ready line stdout carries %q", rest)
+	}
+	if err := u.cmd.Wait(); err != nil {
+		t.Errorf("it ends with %v; stderr:\n%s", err, u.stderr.String())
+	}
+	for _, e := range u.ready.Edges {
+		if l, err := net.Listen("tcp", strings.TrimPrefix(e.Public, "http://")); err != nil {
+			t.Errorf("the port of %s is not free again: %v", e.Node, err)
+		} else {
+			l.Close()
+		}
+	}
+	for _, address := range []string{u.ready.Admin, u.ready.Sync} {
+		if l, err := net.Listen("tcp", strings.TrimPrefix(address, "http://")); err != nil {
+			t.Errorf("the port of %s is not free again: %v", address, err)
+		} else {
+			l.Close()
+		}
+	}
+}
+
+func (u *devUp) admin(t *testing.T, path string) (int, []byte) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, u.ready.Admin+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+u.ready.AdminToken)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, body
+}
+
+// views are all that the admin API counts.
+func (u *devUp) views(t *testing.T) (n int64) {
+	t.Helper()
+	next := ""
+	for {
+		status, body := u.admin(t, "/v1/flights?limit=100&cursor="+next)
+		if status != http.StatusOK {
+			t.Fatalf("the list of flights: %d: %s", status, body)
+		}
+		var list struct {
+			Items []state `json:"items"`
+			Next  string  `json:"next"`
+		}
+		if err := json.Unmarshal(body, &list); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range list.Items {
+			n += f.Delivery.Views
+		}
+		if next = list.Next; next == "" {
+			return n
+		}
+	}
+}
+
+// nearside-dev up keeps its contract: the ready line alone on stdout, the ports
+// counted from the base, sample traffic, the killed start again, signals stop
+// everything, a second run continues the state, --fresh does not.
+func TestNearsideDevUp(t *testing.T) {
+	base, err := freePorts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent, err := os.MkdirTemp("/var/tmp", "nearside-up-") //nolint:usetesting // Postgres' own user must be able to enter it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(parent) })
+	if err := os.Chmod(parent, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(parent, "state")
+	args := []string{"--dir", dir, "--base-port", fmt.Sprint(base), "--regions", "here,there", "--nodes", "1"}
+
+	u := startUp(t, append(args, "--traffic", "40", "--restart-after", "300ms")...)
+	port := func(n int) string { return fmt.Sprintf("http://127.0.0.1:%d", base+n) }
+	if u.ready.Admin != port(0) || u.ready.Sync != port(1) || !strings.Contains(u.ready.DatabaseURL, fmt.Sprintf("127.0.0.1:%d/", base+3)) {
+		t.Errorf("%+v", u.ready)
+	}
+	for i, want := range []world.Edge{
+		{Region: "here", Node: "here-1", Public: port(100), Ops: port(101), Dir: filepath.Join(dir, "edges", "here-1")},
+		{Region: "there", Node: "there-1", Public: port(200), Ops: port(201), Dir: filepath.Join(dir, "edges", "there-1")},
+	} {
+		got := u.ready.Edges[i]
+		if got.PID == 0 {
+			t.Errorf("%s has no pid", got.Node)
+		}
+		if got.PID = 0; got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+	for _, slug := range []string{"publishers/sample-docs", "advertisers/sample-advertiser", "campaigns/sample-paid", "ad-types/image-v1"} {
+		if status, body := u.admin(t, "/v1/"+slug); status != http.StatusOK {
+			t.Errorf("%s: %d: %s", slug, status, body)
+		}
+	}
+	eventually(t, 30*time.Second, "sample traffic is counted", func() bool { return u.views(t) > 50 })
+
+	t.Run("a second one in the same place is refused", func(t *testing.T) {
+		for _, c := range []struct {
+			args []string
+			want string
+		}{
+			{args, fmt.Sprintf("in use by another nearside-dev (pid %d)", u.cmd.Process.Pid)},
+			{[]string{"--dir", filepath.Join(parent, "other"), "--base-port", fmt.Sprint(base)}, fmt.Sprintf("port %d, for the core's admin API, is in use", base)},
+		} {
+			out, err := exec.Command(filepath.Join(programs, "nearside-dev"), append([]string{"up"}, c.args...)...).CombinedOutput()
+			if err == nil || !strings.Contains(string(out), c.want) || bytes.Count(out, []byte("\n")) != 1 {
+				t.Errorf("%v: %s", err, out)
+			}
+		}
+	})
+
+	for _, pid := range []int{u.ready.Edges[0].PID, u.ready.CorePID} {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, 20*time.Second, "what was killed answers again", func() bool {
+		for _, ready := range []string{u.ready.Edges[0].Ops, port(2)} {
+			resp, err := http.Get(ready + "/readyz")
+			if err != nil {
+				return false
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				return false
+			}
+		}
+		return true
+	})
+	before := u.views(t)
+	eventually(t, 20*time.Second, "sample traffic is counted again", func() bool { return u.views(t) > before })
+	u.stop(t, syscall.SIGTERM)
+
+	u = startUp(t, append(args, "--traffic", "0")...)
+	kept := u.views(t)
+	if kept < before {
+		t.Errorf("the second run knows of %d views, the first had %d", kept, before)
+	}
+	exchanged := time.Now().Add(2 * time.Second)
+	for time.Now().Before(exchanged) {
+		if now := u.views(t); now != kept {
+			t.Fatalf("without traffic %d views become %d", kept, now)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	u.stop(t, syscall.SIGINT)
+
+	u = startUp(t, append(args, "--traffic", "0", "--fresh")...)
+	if n := u.views(t); n != 0 {
+		t.Errorf("afresh there are %d views", n)
+	}
+	u.stop(t, syscall.SIGINT)
+}
+
+// What cannot be is refused in one line that names the flag, with status 2.
+func TestNearsideDevRefuses(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"--regions=a,a", "--regions: a is there twice"},
+		{"--nodes=0", "--nodes: expected 1 to 9, not 0"},
+		{"--restart-after=soon", `--restart-after: expected a duration such as 1s, or never, not "soon"`},
+		{"--traffic=-1", "--traffic: expected 0 to 10000 decisions per second, not -1"},
+		{"--base-port=70000", "--base-port: expected"},
+		{"--colour", "unknown flag --colour"},
+	} {
+		out, err := exec.Command(filepath.Join(programs, "nearside-dev"), "up", "--dir", t.TempDir(), c.args).CombinedOutput()
+		if code := err.(*exec.ExitError).ExitCode(); code != 2 || !strings.Contains(string(out), c.want) || bytes.Count(out, []byte("\n")) != 1 {
+			t.Errorf("%s: status %d, %s", c.args, code, out)
+		}
+	}
+}
