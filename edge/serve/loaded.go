@@ -1,0 +1,88 @@
+package serve
+
+import (
+	"crypto/sha256"
+	"slices"
+	"sync/atomic"
+
+	"nearside/edge/creative"
+	"nearside/edge/decision"
+	"nearside/sync/catalog"
+)
+
+// loaded is one catalog with what it takes to show its ads. Offers are rendered
+// when they are first made.
+type loaded struct {
+	catalog   *decision.Catalog
+	templates map[uint32]*creative.Template // by ad type
+	offers    [][]atomic.Pointer[creative.Offer]
+	bids      [][]byte              // by Flight.Index
+	tokens    map[[32]byte]struct{} // every token that may ask for some publisher
+}
+
+// load prepares a catalog; bad counts ad types whose own template is broken.
+func load(c *decision.Catalog) (l *loaded, bad int) {
+	s := c.Snapshot()
+	l = &loaded{
+		catalog:   c,
+		templates: make(map[uint32]*creative.Template, len(s.AdTypes)),
+		offers:    make([][]atomic.Pointer[creative.Offer], len(s.Ads)),
+		bids:      make([][]byte, len(s.Flights)),
+		tokens:    map[[32]byte]struct{}{},
+	}
+	for i := range s.AdTypes {
+		t, err := creative.NewTemplate(&s.AdTypes[i])
+		if err != nil {
+			bad++
+		}
+		l.templates[s.AdTypes[i].ID] = t
+	}
+	for f := range c.Flights() {
+		l.bids[f.Index] = creative.Bids(f.Flight)
+		for _, ad := range f.Ads {
+			l.offers[ad.Index] = make([]atomic.Pointer[creative.Offer], 2*len(ad.AdTypes))
+		}
+	}
+	for i := range s.Publishers {
+		for _, hash := range s.Publishers[i].TokenHashes {
+			if len(hash) == sha256.Size {
+				l.tokens[[32]byte(hash)] = struct{}{}
+			}
+		}
+	}
+	return l, bad
+}
+
+// offer is the body of an ad in an ad type, nil where it cannot be made.
+func (l *loaded) offer(ad *decision.Ad, kind *catalog.AdType, pixel bool, stats *Stats) *creative.Offer {
+	slot, ok := slices.BinarySearch(ad.AdTypes, kind.ID)
+	if !ok {
+		return nil
+	}
+	slot *= 2
+	if pixel {
+		slot++
+	}
+	cell := &l.offers[ad.Index][slot]
+	if o := cell.Load(); o != nil {
+		return o
+	}
+	o, err := creative.Render(ad.Ad, ad.Of.Campaign.Type, l.templates[kind.ID], pixel)
+	if err != nil {
+		stats.Templates.Add(1)
+	}
+	if o != nil {
+		cell.Store(o)
+	}
+	return o
+}
+
+// mayAsk reports whether the holder of a token may ask for a publisher.
+func mayAsk(p *decision.Publisher, hash [32]byte) bool {
+	for _, h := range p.TokenHashes {
+		if string(h) == string(hash[:]) {
+			return true
+		}
+	}
+	return false
+}

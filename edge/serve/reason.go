@@ -1,0 +1,163 @@
+package serve
+
+import (
+	"math/bits"
+	"sync/atomic"
+	"time"
+)
+
+// Event is what a beacon reports.
+type Event uint8
+
+const (
+	View Event = iota
+	Click
+	ViewTime
+	events
+)
+
+func (e Event) String() string { return [events]string{"view", "click", "viewtime"}[e] }
+
+// Reason is what became of a beacon: counted, or why not. The first ones stand
+// in the order in which they are looked for.
+type Reason uint8
+
+const (
+	UnknownOffer Reason = iota
+	OldNonce
+	Bot
+	InternalIP
+	UnrecognizedAgent
+	KnownUser
+	BlockedAgent
+	BlockedReferrer
+	BlockedIP
+	UnknownPublisher
+	InvalidTargeting
+	RateLimitedASN
+	RateLimited
+	MismatchedOS
+	MismatchedBrowser
+
+	Billed          // debited, or counted where the flight sells something else
+	Exhausted       // valid, and beyond the budget
+	Passed          // kept for its home, which another region has
+	HomeLost        // valid, and nobody can judge it any more
+	NotRecorded     // the journal cannot take it
+	UpdatedViewTime // of a view that counted
+	InvalidViewTime
+	reasons
+)
+
+var reasonNames = [reasons]string{
+	UnknownOffer:      "Unknown offer",
+	OldNonce:          "Old/Invalid nonce",
+	Bot:               "Bot impression",
+	InternalIP:        "Internal IP",
+	UnrecognizedAgent: "Unrecognized user agent",
+	KnownUser:         "Known user impression",
+	BlockedAgent:      "Blocked UA impression",
+	BlockedReferrer:   "Blocked referrer impression",
+	BlockedIP:         "Blocked IP impression",
+	UnknownPublisher:  "Unknown publisher",
+	InvalidTargeting:  "Invalid targeting impression",
+	RateLimitedASN:    "ASN Ratelimited impression",
+	RateLimited:       "Ratelimited impression",
+	MismatchedOS:      "Mismatched OS",
+	MismatchedBrowser: "Mismatched browser",
+	Billed:            "Billed impression",
+	Exhausted:         "Budget exhausted",
+	Passed:            "Passed to its home",
+	HomeLost:          "Home lost",
+	NotRecorded:       "Not recorded",
+	UpdatedViewTime:   "Updated view time",
+	InvalidViewTime:   "Invalid view time",
+}
+
+// For is the reason as X-Adserver-Reason says it.
+func (r Reason) For(e Event) string {
+	switch {
+	case r == RateLimited && e == View:
+		return "Ratelimited view impression"
+	case r == RateLimited && e == Click:
+		return "Ratelimited click impression"
+	case r == Billed && e == View:
+		return "Billed view"
+	case r == Billed && e == Click:
+		return "Billed click"
+	}
+	return reasonNames[r]
+}
+
+// Answer is what became of a decision request.
+type Answer uint8
+
+const (
+	Filled       Answer = iota
+	Sticky              // the same offer again
+	Empty               // no ad
+	Refused             // 400: a field is wrong
+	Unauthorized        // 401 or 403
+	Malformed           // 405, 413, 415, or a body that is not JSON
+	NotReady            // no catalog yet
+	answers
+)
+
+func (a Answer) String() string {
+	return [answers]string{"filled", "sticky", "empty", "refused", "unauthorized", "malformed", "not_ready"}[a]
+}
+
+// Stats counts what the public port did. Any goroutine may read it at any time.
+type Stats struct {
+	Answers   [answers]atomic.Uint64
+	Beacons   [events][reasons]atomic.Uint64
+	Panics    atomic.Uint64
+	Rejected  atomic.Uint64 // requests that were not HTTP, too large or too slow
+	Templates atomic.Uint64 // ads rendered with the built-in template because their own failed
+	Latency   Latency       // of decisions, inside the handler
+}
+
+// Latency is a histogram of durations: bucket i counts those below 1 µs · 2^i.
+type Latency struct {
+	buckets [latencyBuckets]atomic.Uint64
+	sum     atomic.Int64 // nanoseconds
+}
+
+const latencyBuckets = 24 // up to 8 s, and one beyond
+
+func (l *Latency) observe(d time.Duration) {
+	i := bits.Len64(uint64(max(d, 0) / time.Microsecond))
+	l.buckets[min(i, latencyBuckets-1)].Add(1)
+	l.sum.Add(int64(d))
+}
+
+// Read returns the cumulative counts by upper bound in seconds, how many
+// durations there were, and their sum in seconds: what Prometheus wants.
+func (l *Latency) Read() (cumulative map[float64]uint64, count uint64, sum float64) {
+	cumulative = make(map[float64]uint64, latencyBuckets-1)
+	for i := range l.buckets {
+		count += l.buckets[i].Load()
+		if i < latencyBuckets-1 {
+			cumulative[float64(uint64(1)<<i)/1e6] = count
+		}
+	}
+	return cumulative, count, float64(l.sum.Load()) / 1e9
+}
+
+// EachAnswer calls f with what became of decision requests.
+func (s *Stats) EachAnswer(f func(answer string, n uint64)) {
+	for a := range answers {
+		f(a.String(), s.Answers[a].Load())
+	}
+}
+
+// EachBeacon calls f with what became of beacons, but for what cannot happen.
+func (s *Stats) EachBeacon(f func(event, reason string, n uint64)) {
+	for e := range events {
+		for r := range reasons {
+			if timed := r == UpdatedViewTime || r == InvalidViewTime; timed == (e == ViewTime) {
+				f(e.String(), reasonNames[r], s.Beacons[e][r].Load())
+			}
+		}
+	}
+}
