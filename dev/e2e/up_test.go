@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -245,8 +246,9 @@ func TestNearsideDevRefuses(t *testing.T) {
 		{"--colour", "unknown flag --colour"},
 	} {
 		out, err := exec.Command(filepath.Join(programs, "nearside-dev"), "up", "--dir", t.TempDir(), c.args).CombinedOutput()
-		if code := err.(*exec.ExitError).ExitCode(); code != 2 || !strings.Contains(string(out), c.want) || bytes.Count(out, []byte("\n")) != 1 {
-			t.Errorf("%s: status %d, %s", c.args, code, out)
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), c.want) || bytes.Count(out, []byte("\n")) != 1 {
+			t.Errorf("%s: %v, %s", c.args, err, out)
 		}
 	}
 }

@@ -372,28 +372,3 @@ func restart(t *testing.T, i int) {
 		t.Fatal(err)
 	}
 }
-
-// metric is the sum over its labels of a metric of an operations port.
-func metric(t *testing.T, ops, name string) float64 {
-	t.Helper()
-	answer, err := browser.Get(t.Context(), ops+"/metrics", load.Reader{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum, found := 0.0, false
-	for line := range strings.Lines(string(answer.Body)) {
-		rest, ok := strings.CutPrefix(line, name)
-		if !ok || (rest[0] != '{' && rest[0] != ' ') {
-			continue
-		}
-		var v float64
-		if _, err := fmt.Sscan(rest[strings.LastIndexByte(rest, ' ')+1:], &v); err != nil {
-			t.Fatalf("%s: %v", line, err)
-		}
-		sum, found = sum+v, true
-	}
-	if !found {
-		t.Fatalf("%s has no metric %s", ops, name)
-	}
-	return sum
-}
