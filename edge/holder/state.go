@@ -498,3 +498,6 @@ func (s *State) Windows(next uint64) []*wire.Window {
 	}
 	return list
 }
+
+// Batch is the number of the last batch sealed.
+func (s *State) Batch() uint64 { return s.batch }

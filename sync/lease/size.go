@@ -137,18 +137,18 @@ func (v *Velocity) Start(perSecond float64, now int64) { v.rate, v.at = max(perS
 
 // Add counts units of demand since the last Add. now is in unix milliseconds;
 // a clock that steps back counts as no time.
-func (v *Velocity) Add(units, now int64) {
+func (v *Velocity) Add(units float64, now int64) {
 	if v.at == 0 {
 		v.at = now
 		return
 	}
 	dt := float64(now-v.at) / 1000
 	if dt <= 0 {
-		v.rate += float64(units) / Tau.Seconds()
+		v.rate += units / Tau.Seconds()
 		return
 	}
 	keep := math.Exp(-dt / Tau.Seconds())
-	v.rate = v.rate*keep + float64(units)/dt*(1-keep)
+	v.rate = v.rate*keep + units/dt*(1-keep)
 	v.at = now
 }
 
@@ -159,3 +159,6 @@ func (v *Velocity) Milli() int64 {
 	}
 	return int64(v.rate * 1000)
 }
+
+// Limit lowers the rate to at most perSecond.
+func (v *Velocity) Limit(perSecond float64) { v.rate = min(v.rate, max(perSecond, 0)) }

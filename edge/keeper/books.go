@@ -1,0 +1,261 @@
+package keeper
+
+import (
+	"sync/atomic"
+
+	"nearside/edge/decision"
+	"nearside/edge/holder"
+	"nearside/sync/catalog"
+	"nearside/sync/exchange"
+	"nearside/sync/lease"
+	"nearside/sync/pacing"
+	"nearside/sync/wire"
+)
+
+const millisPerDay = 24 * 3600 * 1000
+
+// flight is what Offer needs of one.
+type flight struct {
+	views, clicks *account // nil where it sells none
+	price         int64    // of a click, where views are free
+	paid          bool
+	day           dayAccount
+}
+
+// site is what Offer needs of a publisher.
+type site struct{ day dayAccount }
+
+// dayAccount finds the account of a daily cap for the day that it is.
+type dayAccount struct {
+	kind  lease.Kind
+	owner uint32
+	limit int64 // 0: no cap
+	from  int32 // first day on which it is in force
+	last  atomic.Pointer[account]
+
+	unit   int64 // the most that one event debits; 0: nothing does
+	paid   bool
+	wanted bool
+}
+
+func (d *dayAccount) on(k *Keeper, day int32) *account {
+	if d.limit == 0 || day < d.from {
+		return nil
+	}
+	b := lease.Of(d.kind, d.owner, day)
+	if a := d.last.Load(); a != nil && a.budget == b {
+		return a
+	}
+	a := k.find(b)
+	if a != nil {
+		d.last.Store(a)
+	}
+	return a
+}
+
+// Account is the account of a budget; the same for the life of the process.
+func (k *Keeper) Account(b lease.Budget) *decision.Account { return &k.account(b).Account }
+
+func (k *Keeper) account(b lease.Budget) *account {
+	if a := k.find(b); a != nil {
+		return a
+	}
+	k.accounts.Lock()
+	defer k.accounts.Unlock()
+	a := k.byBudget[b]
+	if a == nil {
+		a = &account{budget: b}
+		k.byBudget[b] = a
+		k.list = append(k.list, a)
+	}
+	return a
+}
+
+// Switch is what an operator last said of a flight; the same for the life of
+// the process.
+func (k *Keeper) Switch(flight uint32) *decision.Switch {
+	k.accounts.Lock()
+	defer k.accounts.Unlock()
+	s := k.bySwitch[flight]
+	if s == nil {
+		s = &decision.Switch{}
+		k.bySwitch[flight] = s
+	}
+	return s
+}
+
+func (k *Keeper) tell(c holder.Control) {
+	s := k.Switch(c.Flight)
+	s.State.Store(uint32(c.State))
+	s.Version.Store(c.Version)
+}
+
+// tellSwitches sets every switch to what the holder knows.
+func (k *Keeper) tellSwitches() {
+	controls, _ := k.book.st.Controls(0)
+	for _, c := range controls {
+		k.tell(c)
+	}
+}
+
+// Control takes what operators said of flights; older news is dropped. It
+// returns what was new.
+func (k *Keeper) Control(controls []*wire.Control) ([]*wire.Control, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.control(controls)
+}
+
+func (k *Keeper) control(controls []*wire.Control) ([]*wire.Control, error) {
+	b := k.book
+	if b == nil {
+		return nil, nil // the core tells them all to a new holder
+	}
+	var news []*wire.Control
+	for _, w := range controls {
+		if w.GetState() > uint32(catalog.Kill) {
+			continue
+		}
+		if err := k.check(b.clear()); err != nil {
+			return news, err
+		}
+		c := holder.Control{Version: w.GetVersion(), Flight: w.GetFlight(), State: uint8(w.GetState())}
+		rec := b.st.Control(b.buf, c)
+		if len(rec) == 0 {
+			continue
+		}
+		// What was said holds at once, whether or not there is room to keep it.
+		k.tell(c)
+		news = append(news, w)
+		if err := k.keep(b, rec); err != nil {
+			return news, err
+		}
+	}
+	return news, nil
+}
+
+// Controls are the controls above a version, and the newest version.
+func (k *Keeper) Controls(after uint64) ([]*wire.Control, uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.book == nil {
+		return nil, 0
+	}
+	list, version := k.book.st.Controls(after)
+	controls := make([]*wire.Control, len(list))
+	for i, c := range list {
+		controls[i] = &wire.Control{Version: c.Version, Flight: c.Flight, State: uint32(c.State)}
+	}
+	return controls, version
+}
+
+// Catalog is the newest catalog in force here, as it was published.
+func (k *Keeper) Catalog() (version uint64, published []byte) {
+	if n := k.news.Load(); n != nil {
+		return n.version, n.published
+	}
+	return 0, nil
+}
+
+type news struct {
+	version   uint64
+	published []byte
+}
+
+// UseCatalog sizes leases and reservations by a snapshot from here on.
+func (k *Keeper) UseCatalog(s *catalog.Snapshot, published []byte, now int64) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	paid := map[uint32]bool{}
+	for i := range s.Campaigns {
+		paid[s.Campaigns[i].ID] = s.Campaigns[i].Type == catalog.Paid
+	}
+	k.accounts.RLock()
+	for _, a := range k.list {
+		if a.plan != nil {
+			gone := *a.plan
+			gone.wanted = false
+			a.plan = &gone
+		}
+	}
+	k.accounts.RUnlock()
+	flights := make(map[uint32]*flight, len(s.Flights))
+	dearest := int64(1) // of what a paid offer can cost
+	var controls []*wire.Control
+	for i := range s.Flights {
+		f := &s.Flights[i]
+		v := &flight{price: int64(f.CPC), paid: paid[f.Campaign], day: dayAccount{
+			kind: lease.FlightDay, owner: f.ID, limit: int64(f.DailyCap), from: int32(f.DailyCapFrom),
+		}}
+		life := plan{schedule: pacing.ScheduleOf(f), unit: 1, paid: v.paid, wanted: f.Live}
+		life.starts = life.schedule.Start
+		if f.SoldViews > 0 {
+			p := life
+			p.sold = f.SoldViews
+			v.views = k.account(lease.Of(lease.FlightViews, f.ID, 0))
+			v.views.plan = &p
+		}
+		if f.SoldClicks > 0 {
+			p := life
+			p.sold = f.SoldClicks
+			v.clicks = k.account(lease.Of(lease.FlightClicks, f.ID, 0))
+			v.clicks.plan = &p
+		}
+		unit := max(int64(f.CPM)/1000, int64(f.CPC))
+		if v.paid {
+			dearest = max(dearest, unit)
+		}
+		if v.day.limit > 0 && unit > 0 {
+			v.day.unit, v.day.paid, v.day.wanted = unit, v.paid, f.Live
+		}
+		flights[f.ID] = v
+		if f.Control > 0 {
+			controls = append(controls, &wire.Control{Version: f.Control, Flight: f.ID, State: uint32(f.State)})
+		}
+	}
+	sites := make(map[uint32]*site, len(s.Publishers))
+	for i := range s.Publishers {
+		p := &s.Publishers[i]
+		sites[p.ID] = &site{day: dayAccount{
+			kind: lease.PublisherDay, owner: p.ID, limit: int64(p.DailyCap), from: int32(p.DailyCapFrom),
+			unit: dearest, paid: true, wanted: !p.Disabled,
+		}}
+	}
+	k.flights.Store(&flights)
+	k.sites.Store(&sites)
+	k.planDays(now)
+	k.news.Store(&news{s.Version, published})
+	k.refreshAll(now)
+	_, err := k.control(controls)
+	return err
+}
+
+// planDays prepares the accounts of daily caps for the day of now, and for the
+// next one when it is near enough to be leased.
+func (k *Keeper) planDays(now int64) {
+	today := exchange.Day(now)
+	k.planned = today
+	days := []int32{today}
+	if exchange.Day(now+k.cfg.MaxOffline.Milliseconds()) > today {
+		days = append(days, today+1)
+	}
+	for _, f := range *k.flights.Load() {
+		f.day.prepare(k, days)
+	}
+	for _, s := range *k.sites.Load() {
+		s.day.prepare(k, days)
+	}
+}
+
+func (d *dayAccount) prepare(k *Keeper, days []int32) {
+	if d.limit == 0 || d.unit == 0 {
+		return
+	}
+	for _, day := range days {
+		if day < d.from {
+			continue
+		}
+		a := k.account(lease.Of(d.kind, d.owner, day))
+		a.plan = &plan{limit: d.limit, unit: d.unit, paid: d.paid, wanted: d.wanted, starts: int64(day) * millisPerDay}
+	}
+}

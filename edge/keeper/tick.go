@@ -1,0 +1,145 @@
+package keeper
+
+import (
+	"slices"
+	"time"
+
+	"nearside/edge/holder"
+	"nearside/sync/exchange"
+	"nearside/sync/lease"
+)
+
+// perTurn is how many accounts one Tick looks at, so that it never holds the
+// lock for long; below that many flights every Tick looks at all.
+const perTurn = 4096
+
+// lowDisk is how many segments must fit on the disk for paid ads to be offered.
+const lowDisk = 4
+
+// Tick lets reservations end, pacing release and floors rise. It wants to be
+// called every 100 ms. now is unix milliseconds.
+func (k *Keeper) Tick(now int64) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.failure != nil {
+		return k.failure
+	}
+	if b := k.book; b != nil {
+		if err := k.check(b.j.Err()); err != nil {
+			return err
+		}
+		if err := ignoreFull(k.tend(b, now)); err != nil {
+			return err
+		}
+	}
+	if exchange.Day(now+k.cfg.MaxOffline.Milliseconds()) > k.planned {
+		k.planDays(now)
+	}
+	k.accounts.RLock()
+	list := k.list
+	k.accounts.RUnlock()
+	if k.turn >= len(list) {
+		k.turn = 0
+	}
+	end := min(k.turn+perTurn, len(list))
+	for _, a := range list[k.turn:end] {
+		k.refresh(a, now)
+	}
+	k.turn = end
+	return nil
+}
+
+func (k *Keeper) refreshAll(now int64) {
+	k.accounts.RLock()
+	defer k.accounts.RUnlock()
+	for _, a := range k.list {
+		k.refresh(a, now)
+	}
+}
+
+func (k *Keeper) refresh(a *account, now int64) {
+	var t lease.Totals
+	if b := k.book; b != nil && !b.st.Fenced() && !b.st.Closed() {
+		t, _ = b.st.Lease(a.budget)
+	}
+	a.expire(now - k.delay.life())
+	if now-a.looked >= 1000 || now < a.looked {
+		a.looked = now
+		a.measure(t, now)
+	}
+	a.refresh(t, now, k.offline || k.tight)
+}
+
+// tend does what is due for the book itself.
+func (k *Keeper) tend(b *book, now int64) error {
+	heard := k.heardAt.Load()
+	fence := k.cfg.FenceAfter
+	k.offline = heard > 0 && now-heard > (fence-min(time.Hour, fence/2)).Milliseconds()
+	k.tight = b.j.Free() < lowDisk*k.cfg.Journal.SegmentSize
+	if b.st.Fenced() || b.st.Closed() {
+		return nil
+	}
+	if b.st.Size() > exchange.MaxBatch {
+		if err := k.seal(b, now, false); err != nil {
+			return err
+		}
+	}
+	floor, end := b.st.Span()
+	next := b.next.Load()
+	if next > end-holder.MaxSpan/4 { // it offers faster than windows can hold
+		if err := k.raise(b, max(floor, next-holder.MaxSpan/2)); err != nil {
+			return err
+		}
+	}
+	if minute := now / 60_000; minute != k.minute {
+		k.minute = minute
+		b.marks = append(b.marks, mark{now, next})
+		old := 0
+		for old < len(b.marks) && b.marks[old].at < now-holder.Keep {
+			old++
+		}
+		if old > 0 {
+			if err := k.raise(b, b.marks[old-1].next); err != nil {
+				return err
+			}
+			b.marks = slices.Delete(b.marks, 0, old)
+		}
+		for _, boot := range b.st.Dropped(now) {
+			if err := k.check(b.clear()); err != nil {
+				return err
+			}
+			if err := k.keep(b, b.st.Floor(b.buf, boot, holder.Gone)); err != nil {
+				return err
+			}
+		}
+		k.dropDays(now)
+	}
+	return nil
+}
+
+func (k *Keeper) raise(b *book, floor uint64) error {
+	if err := k.check(b.clear()); err != nil {
+		return err
+	}
+	boot, _ := b.st.Current()
+	if err := k.keep(b, b.st.Floor(b.buf, boot, floor)); err != nil {
+		return err
+	}
+	_, end := b.st.Span()
+	b.end.Store(end)
+	return nil
+}
+
+// dropDays forgets the accounts of days that are long past; no catalog points
+// to them any more.
+func (k *Keeper) dropDays(now int64) {
+	k.accounts.Lock()
+	defer k.accounts.Unlock()
+	k.list = slices.DeleteFunc(slices.Clone(k.list), func(a *account) bool {
+		if !holder.Dead(a.budget, now) {
+			return false
+		}
+		delete(k.byBudget, a.budget)
+		return true
+	})
+}

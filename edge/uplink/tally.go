@@ -1,0 +1,209 @@
+package uplink
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"nearside/edge/keeper"
+	"nearside/sync/wire"
+)
+
+// maxKeys is how many different counts one shard of a Tally keeps between two
+// exchanges; what does not fit is counted without its country, then dropped.
+const (
+	shards  = 8
+	maxKeys = 8192
+)
+
+// Tally counts decisions and refusals for reports, which may be lost: a crash
+// loses those of the last interval. Decision and Refusal take a lock for a few
+// nanoseconds and do not allocate once their maps have grown.
+type Tally struct {
+	names  []string // of reasons
+	lease  uint8    // the reason that says that no lease was left
+	shards [shards]shard
+}
+
+type shard struct {
+	mu        sync.Mutex
+	decisions map[decisionKey]decided
+	refusals  map[refusalKey]int64
+	dropped   int64
+}
+
+type decisionKey struct {
+	hour      int64 // unix seconds; 0 until it is taken
+	publisher uint32
+	flight    uint32 // 0: no ad
+	country   [2]byte
+}
+
+type decided struct{ decisions, offers int64 }
+
+type refusalKey struct {
+	flight uint32
+	reason uint8
+}
+
+// NewTally makes a tally. names are those of the reasons, by their number;
+// lease is the reason which says that nothing was left to spend here.
+func NewTally(names []string, lease uint8) *Tally {
+	t := &Tally{names: names, lease: lease}
+	for i := range t.shards {
+		t.shards[i].decisions = map[decisionKey]decided{}
+		t.shards[i].refusals = map[refusalKey]int64{}
+	}
+	return t
+}
+
+// Decision counts one decision; flight 0 says that there was no ad.
+func (t *Tally) Decision(publisher uint32, country [2]byte, flight uint32) {
+	s := &t.shards[(flight^publisher*31)%shards]
+	d := decided{decisions: 1}
+	if flight != 0 {
+		d.offers = 1
+	}
+	s.mu.Lock()
+	s.add(decisionKey{publisher: publisher, flight: flight, country: country}, d)
+	s.mu.Unlock()
+}
+
+func (s *shard) add(key decisionKey, d decided) {
+	have, ok := s.decisions[key]
+	if !ok && len(s.decisions) >= maxKeys {
+		key.country = [2]byte{}
+		if have, ok = s.decisions[key]; !ok && len(s.decisions) >= 2*maxKeys {
+			s.dropped += d.decisions
+			return
+		}
+	}
+	s.decisions[key] = decided{have.decisions + d.decisions, have.offers + d.offers}
+}
+
+// Refusal counts one refusal of a flight; 0 is about no flight in particular.
+func (t *Tally) Refusal(flight uint32, reason uint8) {
+	s := &t.shards[flight%shards]
+	s.mu.Lock()
+	s.refuse(refusalKey{flight, reason}, 1)
+	s.mu.Unlock()
+}
+
+func (s *shard) refuse(key refusalKey, n int64) {
+	if _, ok := s.refusals[key]; !ok && len(s.refusals) >= 2*maxKeys {
+		s.dropped += n
+		return
+	}
+	s.refusals[key] += n
+}
+
+// Dropped is how many decisions and refusals were not counted for want of
+// room.
+func (t *Tally) Dropped() int64 {
+	n := int64(0)
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		n += s.dropped
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// report is what was counted between two exchanges.
+type report struct {
+	decisions *wire.DecisionCounts
+	refusals  *wire.Refusals
+
+	reasons []uint8
+}
+
+// take empties the tally, and tells the keeper of the demand that found no
+// lease. Decisions count in the hour in which they are taken.
+func (t *Tally) take(now time.Time, k *keeper.Keeper) report {
+	type row struct {
+		decisionKey
+		decided
+	}
+	var rows []row
+	var refused []refusalKey
+	counts := map[refusalKey]int64{}
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		for key, d := range s.decisions {
+			rows = append(rows, row{key, d})
+		}
+		for key, n := range s.refusals {
+			refused = append(refused, key)
+			counts[key] = n
+		}
+		clear(s.decisions)
+		clear(s.refusals)
+		s.mu.Unlock()
+	}
+	var r report
+	if len(rows) > 0 {
+		slices.SortFunc(rows, func(a, b row) int {
+			return cmp.Or(cmp.Compare(a.publisher, b.publisher), cmp.Compare(a.flight, b.flight), slices.Compare(a.country[:], b.country[:]))
+		})
+		r.decisions = &wire.DecisionCounts{}
+		hour := now.Truncate(time.Hour).Unix()
+		for _, row := range rows {
+			d := r.decisions
+			d.Hour = append(d.Hour, cmp.Or(row.hour, hour))
+			d.Publisher = append(d.Publisher, row.publisher)
+			d.Country = append(d.Country, countryText(row.country))
+			d.Flight = append(d.Flight, row.flight)
+			d.Decisions = append(d.Decisions, row.decisions)
+			d.Offers = append(d.Offers, row.offers)
+		}
+	}
+	if len(refused) > 0 {
+		slices.SortFunc(refused, func(a, b refusalKey) int {
+			return cmp.Or(cmp.Compare(a.flight, b.flight), cmp.Compare(a.reason, b.reason))
+		})
+		r.refusals = &wire.Refusals{}
+		for _, key := range refused {
+			if key.reason == t.lease {
+				k.Lacked(key.flight, counts[key])
+			}
+			if int(key.reason) >= len(t.names) {
+				continue
+			}
+			r.refusals.Flight = append(r.refusals.Flight, key.flight)
+			r.refusals.Reason = append(r.refusals.Reason, t.names[key.reason])
+			r.refusals.N = append(r.refusals.N, counts[key])
+			r.reasons = append(r.reasons, key.reason)
+		}
+	}
+	return r
+}
+
+func countryText(c [2]byte) string {
+	if c[0] < 'A' || c[0] > 'Z' || c[1] < 'A' || c[1] > 'Z' {
+		return ""
+	}
+	return string(c[:])
+}
+
+// giveBack counts again what did not reach the core.
+func (t *Tally) giveBack(r report) {
+	d := r.decisions
+	for i := range d.GetHour() {
+		key := decisionKey{hour: d.Hour[i], publisher: d.Publisher[i], flight: d.Flight[i]}
+		copy(key.country[:], d.Country[i])
+		s := &t.shards[(key.flight^key.publisher*31)%shards]
+		s.mu.Lock()
+		s.add(key, decided{d.Decisions[i], d.Offers[i]})
+		s.mu.Unlock()
+	}
+	for i := range r.reasons {
+		key := refusalKey{r.refusals.Flight[i], r.reasons[i]}
+		s := &t.shards[key.flight%shards]
+		s.mu.Lock()
+		s.refuse(key, r.refusals.N[i])
+		s.mu.Unlock()
+	}
+}

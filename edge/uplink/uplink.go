@@ -1,0 +1,436 @@
+package uplink
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
+
+	"nearside/edge/keeper"
+	"nearside/sync/catalog"
+	"nearside/sync/exchange"
+	"nearside/sync/wire"
+	"nearside/sync/wire/wireconnect"
+)
+
+// ErrSuperseded ends Run: another process serves from this state directory's
+// holder.
+var ErrSuperseded = errors.New("a newer boot of this holder has spoken to the core")
+
+const (
+	tickEvery = 100 * time.Millisecond
+	// retryMost is the longest pause after an exchange that failed.
+	retryMost = 5 * time.Second
+	// silence is how long the stream may say nothing: three of the core's beats.
+	silence = 30 * time.Second
+	// soon is the pause before the next exchange when more is waiting.
+	soon = 20 * time.Millisecond
+
+	maxReply   = 64 << 20  // bytes of a reply
+	maxCatalog = 256 << 20 // bytes of a published catalog
+)
+
+// Config is what Run needs. Zero values are the defaults.
+type Config struct {
+	Core      []string               // URLs of the sync API, tried in turn
+	JoinToken func() (string, error) // read when the directory registers
+	Region    string
+	Node      string
+	PublicURL string
+	Version   string        // of this binary
+	Interval  time.Duration // between exchanges; 1 s
+	Timeout   time.Duration // of one exchange; 10 s
+	DrainFor  time.Duration // how long a drain may take; 20 s
+	HTTP      connect.HTTPClient
+	// Apply puts a catalog in force. It is called from one goroutine.
+	Apply func(*catalog.Snapshot) error
+	// OnControls is told of controls that were new here; it must not block.
+	OnControls func([]*wire.Control)
+	// OnChange is called when the holder, the catalog or a control changed.
+	OnChange func(holder uint32, catalogVersion, controlVersion uint64)
+	Log      *slog.Logger
+}
+
+func (c *Config) defaults() {
+	if c.Interval == 0 {
+		c.Interval = time.Second
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 10 * time.Second
+	}
+	if c.DrainFor == 0 {
+		c.DrainFor = 20 * time.Second
+	}
+	if c.HTTP == nil {
+		c.HTTP = client()
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.OnControls == nil {
+		c.OnControls = func([]*wire.Control) {}
+	}
+	if c.OnChange == nil {
+		c.OnChange = func(uint32, uint64, uint64) {}
+	}
+}
+
+// client speaks HTTP/2 only, without TLS to http:// addresses, and notices a
+// connection that died.
+func client() *http.Client {
+	var protocols http.Protocols
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Client{Transport: &http.Transport{
+		Protocols:           &protocols,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
+		DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: 5 * time.Second,
+		IdleConnTimeout:     90 * time.Second,
+	}}
+}
+
+// Stats count since Run began.
+type Stats struct {
+	Exchanges atomic.Uint64 // answered
+	Failures  atomic.Uint64 // not answered
+	Withheld  atomic.Uint64 // answered, but no grants taken
+	Nanos     atomic.Uint64 // from sending to the answer, of those answered
+	Streams   atomic.Uint64 // opened
+	Catalogs  atomic.Uint64 // applied
+	BadNews   atomic.Uint64 // catalogs that could not be read or applied
+	Fences    atomic.Uint64
+	Connected atomic.Bool // the stream is open
+}
+
+// Uplink is one edge's line to the core.
+type Uplink struct {
+	cfg   Config
+	k     *keeper.Keeper
+	tally *Tally
+	stats Stats
+
+	cores []wireconnect.ExchangeClient
+	at    atomic.Uint32 // which of them is in use
+	wake  chan struct{} // the next exchange should not wait
+	again chan struct{} // the stream should be opened anew: another holder
+	hand  chan struct{} // a former holder is to be handed in
+	said  changes
+
+	applying sync.Mutex // one catalog after the other
+}
+
+type changes struct {
+	holder           uint32
+	catalog, control uint64
+}
+
+// New makes an uplink for a keeper. What is counted for reports comes from the
+// tally.
+func New(cfg Config, k *keeper.Keeper, tally *Tally) (*Uplink, error) {
+	cfg.defaults()
+	if len(cfg.Core) == 0 {
+		return nil, errors.New("core: expected at least one URL")
+	}
+	u := &Uplink{
+		cfg: cfg, k: k, tally: tally,
+		wake: make(chan struct{}, 1), again: make(chan struct{}, 1), hand: make(chan struct{}, 1),
+	}
+	for _, url := range cfg.Core {
+		if !strings.HasPrefix(url, "http://") && !strings.HasPrefix(url, "https://") {
+			return nil, fmt.Errorf("core %q: expected http:// or https://", url)
+		}
+		u.cores = append(u.cores, wireconnect.NewExchangeClient(cfg.HTTP, url, connect.WithReadMaxBytes(maxCatalog)))
+	}
+	return u, nil
+}
+
+// Stats are the uplink's counters, live.
+func (u *Uplink) Stats() *Stats { return &u.stats }
+
+// Load applies the catalog on disk, if there is one.
+func (u *Uplink) Load() error {
+	published, err := u.k.StoredCatalog()
+	if err != nil || published == nil {
+		return err
+	}
+	s, err := catalog.Decode(published)
+	if err != nil {
+		// The core has a good one; without it there is nothing to serve.
+		u.cfg.Log.Error("the catalog on disk cannot be read", "err", err)
+		return nil
+	}
+	return u.apply(s, published)
+}
+
+func (u *Uplink) apply(s *catalog.Snapshot, published []byte) error {
+	if err := u.k.UseCatalog(s, published, time.Now().UnixMilli()); err != nil {
+		return err
+	}
+	if err := u.cfg.Apply(s); err != nil {
+		return fmt.Errorf("apply catalog %d: %w", s.Version, err)
+	}
+	u.stats.Catalogs.Add(1)
+	return nil
+}
+
+// Run keeps the edge and the core in step until ctx ends, then drains. It
+// begins with Load.
+func (u *Uplink) Run(ctx context.Context) error {
+	if err := u.Load(); err != nil {
+		return err
+	}
+	nudge(u.hand)
+	// The parts outlive ctx: draining needs them.
+	g, all := errgroup.WithContext(context.WithoutCancel(ctx))
+	all, stop := context.WithCancel(all)
+	defer stop()
+	g.Go(func() error { return u.tick(all) })
+	g.Go(func() error { return u.watch(all) })
+	g.Go(func() error { return u.handIn(all) })
+	g.Go(func() error {
+		defer stop()
+		return u.exchange(ctx, all)
+	})
+	g.Go(func() error {
+		select {
+		case <-u.k.Failed():
+			return fmt.Errorf("the journal failed: %w", u.k.Err())
+		case <-all.Done():
+			return nil
+		}
+	})
+	return g.Wait()
+}
+
+func (u *Uplink) tick(ctx context.Context) error {
+	t := time.NewTicker(tickEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-t.C:
+			if err := u.k.Tick(now.UnixMilli()); err != nil {
+				return fmt.Errorf("tick: %w", err)
+			}
+		}
+	}
+}
+
+// exchange registers where that is needed and exchanges every interval. When
+// ctx ends it drains, within what all allows.
+func (u *Uplink) exchange(ctx, all context.Context) error {
+	failures := 0
+	for ctx.Err() == nil {
+		pause, err := u.once(ctx)
+		if fatal(err) && ctx.Err() == nil {
+			return err
+		}
+		switch {
+		case err == nil:
+			failures = 0
+		case ctx.Err() != nil:
+		default:
+			failures++
+			pause = backoff(u.cfg.Interval, failures)
+			u.at.Add(1)
+			u.stats.Failures.Add(1)
+			u.cfg.Log.Warn("no exchange with the core", "err", err, "failures", failures)
+		}
+		sleep(ctx, pause, u.wake)
+	}
+	return u.drain(all)
+}
+
+// fatal reports whether err must end the process.
+func fatal(err error) bool {
+	var transient *lineError
+	return err != nil && !errors.As(err, &transient)
+}
+
+// lineError is a failure of the line or of the core: it passes.
+type lineError struct{ err error }
+
+func (e *lineError) Error() string { return e.err.Error() }
+func (e *lineError) Unwrap() error { return e.err }
+
+func backoff(interval time.Duration, failures int) time.Duration {
+	d := interval << min(failures-1, 6)
+	if d > retryMost || d <= 0 {
+		d = max(retryMost, interval)
+	}
+	return d/2 + rand.N(d/2+1)
+}
+
+// sleep pauses, unless it is woken.
+func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-wake:
+	}
+}
+
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (u *Uplink) core() wireconnect.ExchangeClient {
+	return u.cores[int(u.at.Load())%len(u.cores)]
+}
+
+// as is a context whose calls show a credential.
+func as(ctx context.Context, secret string) context.Context {
+	ctx, info := connect.NewClientContext(ctx)
+	info.RequestHeader().Set("Authorization", "Bearer "+secret)
+	return ctx
+}
+
+// once is one exchange, after a registration where one is needed. It returns
+// how long to wait for the next.
+func (u *Uplink) once(ctx context.Context) (time.Duration, error) {
+	_, secret, ok := u.k.Registered()
+	if !ok {
+		if u.k.Status().Draining {
+			return 0, &lineError{errors.New("draining: no new holder is asked for")}
+		}
+		if err := u.register(ctx); err != nil {
+			return 0, err
+		}
+		_, secret, _ = u.k.Registered()
+	}
+	req, err := u.k.Prepare(ctx)
+	if err != nil {
+		return 0, err
+	}
+	report := u.tally.take(time.Now(), u.k)
+	req.Side.Decisions, req.Side.Refusals, req.Side.Version = report.decisions, report.refusals, u.cfg.Version
+	call, cancel := context.WithTimeout(as(ctx, secret), u.cfg.Timeout)
+	defer cancel()
+	began := time.Now()
+	reply, err := u.core().Sync(call, req)
+	if err != nil {
+		u.tally.giveBack(report)
+		return 0, &lineError{fmt.Errorf("exchange with %s: %w", u.address(), err)}
+	}
+	u.stats.Nanos.Add(uint64(time.Since(began)))
+	u.stats.Exchanges.Add(1)
+	step, err := u.k.Heard(ctx, reply)
+	if err != nil {
+		return 0, err
+	}
+	switch step.Course {
+	case exchange.Superseded:
+		return 0, ErrSuperseded
+	case exchange.Withhold:
+		u.stats.Withheld.Add(1)
+		u.cfg.Log.Warn("no grants are taken", "reason", step.Reason)
+	case exchange.Fence:
+		u.stats.Fences.Add(1)
+		if err := u.k.Fence(ctx, step.Reason); err != nil {
+			return 0, err
+		}
+		u.changed()
+		return 0, nil // register anew at once
+	}
+	u.changed()
+	if len(reply.GetControls()) > 0 {
+		u.cfg.OnControls(reply.GetControls())
+	}
+	if step.Acked != nil && u.k.Status().Sealed > 0 {
+		return soon, nil
+	}
+	if ms := reply.GetNextMs(); ms > 0 {
+		return time.Duration(min(ms, time.Hour.Milliseconds())) * time.Millisecond, nil
+	}
+	return u.cfg.Interval, nil
+}
+
+func (u *Uplink) address() string { return u.cfg.Core[int(u.at.Load())%len(u.cores)] }
+
+// changed tells OnChange of what others of the region want to know.
+func (u *Uplink) changed() {
+	s := u.k.Status()
+	now := changes{s.Holder, s.Catalog, s.Control}
+	if s.Fenced {
+		now.holder = 0
+	}
+	if u.said != now {
+		u.said = now
+		u.cfg.OnChange(now.holder, now.catalog, now.control)
+	}
+}
+
+func (u *Uplink) register(ctx context.Context) error {
+	join, err := u.cfg.JoinToken()
+	if err != nil {
+		return &lineError{fmt.Errorf("read the join token: %w", err)}
+	}
+	call, cancel := context.WithTimeout(as(ctx, strings.TrimSpace(join)), u.cfg.Timeout)
+	defer cancel()
+	reply, err := u.core().Register(call, &wire.RegisterRequest{
+		Protocol: exchange.Protocol, Region: u.cfg.Region, Node: u.cfg.Node, Disk: u.k.Disk(),
+		Version: u.cfg.Version, PublicUrl: u.cfg.PublicURL,
+	})
+	if err != nil {
+		return &lineError{fmt.Errorf("register %s/%s at %s: %w", u.cfg.Region, u.cfg.Node, u.address(), err)}
+	}
+	if err := u.k.Enroll(ctx, reply); err != nil {
+		return fmt.Errorf("register %s/%s: %w", u.cfg.Region, u.cfg.Node, err)
+	}
+	u.cfg.Log.Info("registered", "holder", reply.GetHolder(), "region", u.cfg.Region, "node", u.cfg.Node)
+	nudge(u.again)
+	nudge(u.hand)
+	return nil
+}
+
+// drain lets the views in flight land and sends the last batch. A core that
+// cannot be reached in time leaves the holder open: the next start goes on.
+func (u *Uplink) drain(all context.Context) error {
+	u.k.Drain()
+	ctx, cancel := context.WithTimeout(all, u.cfg.DrainFor)
+	defer cancel()
+	if _, _, ok := u.k.Registered(); !ok {
+		return nil
+	}
+	for landing := time.Now(); u.k.InFlight() > 0 && time.Since(landing) < u.cfg.DrainFor/2; {
+		if _, err := u.once(ctx); fatal(err) && ctx.Err() == nil {
+			return err
+		}
+		sleep(ctx, min(u.cfg.Interval, 200*time.Millisecond), nil)
+	}
+	u.k.Finish()
+	for ctx.Err() == nil {
+		if _, err := u.once(ctx); fatal(err) && ctx.Err() == nil {
+			return err
+		}
+		done, err := u.k.Drained()
+		if done || err != nil {
+			return err
+		}
+		if _, _, ok := u.k.Registered(); !ok {
+			return nil // fenced meanwhile: the next start registers anew
+		}
+		sleep(ctx, min(u.cfg.Interval, 100*time.Millisecond), nil)
+	}
+	u.cfg.Log.Warn("drained, but the core could not be told: the next start continues this holder")
+	return nil
+}

@@ -1,0 +1,119 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"nearside/sync/catalog"
+	"nearside/sync/exchange"
+	"nearside/sync/wire"
+)
+
+// watch keeps the stream open.
+func (u *Uplink) watch(ctx context.Context) error {
+	failures := 0
+	for ctx.Err() == nil {
+		id, secret, ok := u.k.Registered()
+		if !ok {
+			sleep(ctx, retryMost, u.again)
+			continue
+		}
+		came, err := u.follow(ctx, id, secret)
+		u.stats.Connected.Store(false)
+		if fatal(err) {
+			return err
+		}
+		if came {
+			failures = 0
+		}
+		failures++
+		if ctx.Err() == nil && err != nil {
+			u.cfg.Log.Info("the core's stream ended", "err", err)
+		}
+		sleep(ctx, backoff(u.cfg.Interval/4, failures), u.again)
+	}
+	return nil
+}
+
+// follow reads one stream until it ends; came says whether anything came.
+func (u *Uplink) follow(ctx context.Context, id uint32, secret string) (came bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	dead := time.AfterFunc(silence, func() { cancel(errors.New("nothing came for half a minute")) })
+	defer dead.Stop()
+	s := u.k.Status()
+	stream, err := u.core().Watch(as(ctx, secret), &wire.WatchRequest{
+		Protocol: exchange.Protocol, Holder: id, Catalog: s.Catalog, Control: s.Control,
+	})
+	if err != nil {
+		return false, &lineError{err}
+	}
+	defer stream.Close()
+	u.stats.Streams.Add(1)
+	for stream.Receive() {
+		came = true
+		dead.Reset(silence)
+		u.stats.Connected.Store(true)
+		if err := u.take(stream.Msg()); err != nil {
+			return came, err
+		}
+		if now, _, _ := u.k.Registered(); now != id {
+			return came, nil // another holder by now
+		}
+	}
+	err = stream.Err()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	if err == nil {
+		err = errors.New("the core ended it")
+	}
+	return came, &lineError{err}
+}
+
+func (u *Uplink) take(event *wire.WatchEvent) error {
+	if published := event.GetCatalog(); len(published) > 0 {
+		if err := u.News(published); err != nil {
+			return err
+		}
+	}
+	return u.Controls(event.GetControls())
+}
+
+// Controls applies controls, from the core or from a peer.
+func (u *Uplink) Controls(controls []*wire.Control) error {
+	news, err := u.k.Control(controls)
+	if len(news) > 0 {
+		u.cfg.OnControls(news)
+		nudge(u.wake) // the core waits for the receipt
+	}
+	return err
+}
+
+// News applies a published catalog, from the core or from a peer, unless it is
+// older than the one in force. One that cannot be read or applied is counted,
+// and changes nothing.
+func (u *Uplink) News(published []byte) error {
+	s, err := catalog.Decode(published)
+	if err != nil {
+		u.stats.BadNews.Add(1)
+		u.cfg.Log.Error("a catalog that cannot be read", "err", err)
+		return nil
+	}
+	u.applying.Lock()
+	defer u.applying.Unlock()
+	if version, _ := u.k.Catalog(); s.Version <= version {
+		return nil
+	}
+	if err := u.apply(s, published); err != nil {
+		u.stats.BadNews.Add(1)
+		return err
+	}
+	nudge(u.wake) // for leases of what is new, and the receipt
+	if err := u.k.StoreCatalog(published); err != nil {
+		// It is in force; a start without the core would serve an older one.
+		u.cfg.Log.Error("the catalog could not be kept", "version", s.Version, "err", err)
+	}
+	return nil
+}
