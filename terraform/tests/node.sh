@@ -15,13 +15,14 @@ fake_machine() {
 echo "\$*" >>"$dir/systemctl.log"
 case \$1 in
   restart) "$dir/opt/edge/current/nearside-edge" ready >"$status_file" ;;
-  stop) echo 503 >"$status_file" ;;
-  disable) echo 503 >"$status_file"; [ -f "$dir/stuck" ] || echo inactive >"$dir/state" ;;
+  stop) echo 503 >"$status_file"; [ -f "$dir/stuck" ] || echo inactive >"$dir/state" ;;
+  disable) echo 0 >"$dir/exited" ;;
   show)
     case \$3 in
       ActiveState) cat "$dir/state" ;;
       Result) cat "$dir/result" ;;
       ExecMainStatus) echo 0 ;;
+      ExecMainExitTimestampMonotonic) cat "$dir/exited" ;;
     esac ;;
 esac
 SH
@@ -51,39 +52,39 @@ section_node() {
   tar -C "$m/build" --exclude nearside-edge -czf "$m/artifacts/empty.tar.gz" one/bin
   empty=$(sha256sum "$m/artifacts/empty.tar.gz" | cut -d' ' -f1)
 
-  install() {
+  run_install() {
     env INSTALL_PREFIX="$m/opt" INSTALL_SYSTEMCTL="$m/systemctl" INSTALL_READY_URL="http://127.0.0.1:$port/readyz" \
       INSTALL_READY_TIMEOUT=2 INSTALL_READY_COUNT=2 INSTALL_READY_INTERVAL=0.1 "$files/nearside-install" "$@"
   }
   current() { readlink "$m/opt/edge/current"; }
 
-  status "install: a first release that is not ready leaves none" 4 install edge "file://$m/artifacts/sick.tar.gz" "$sick"
+  status "install: a first release that is not ready leaves none" 4 run_install edge "file://$m/artifacts/sick.tar.gz" "$sick"
   check "install: … and stops the unit" bash -c "[ ! -e '$m/opt/edge/current' ] && tail -1 '$m/systemctl.log' | grep -q '^stop '"
-  status "install: a good release" 0 install edge "file://$m/artifacts/one.tar.gz" "$one"
+  status "install: a good release" 0 run_install edge "file://$m/artifacts/one.tar.gz" "$one"
   check "install: … is what current points to" test "$(current)" = "releases/$one"
-  status "install: the same release again" 0 install edge "file://$m/artifacts/one.tar.gz" "$one"
+  status "install: the same release again" 0 run_install edge "file://$m/artifacts/one.tar.gz" "$one"
   check "install: … does not restart the unit" test "$(grep -c '^restart' "$m/systemctl.log")" = 2
-  status "install: another good release" 0 install edge "file://$m/artifacts/two.tar.gz" "$two"
+  status "install: another good release" 0 run_install edge "file://$m/artifacts/two.tar.gz" "$two"
   check "install: … is what current points to now" test "$(current)" = "releases/$two"
-  status "install: a wrong sha256 is refused" 1 install edge "file://$m/artifacts/one.tar.gz" "${one//[0-9]/a}"
-  status "install: a missing artifact is refused" 1 install edge "file://$m/artifacts/none.tar.gz" "${one//[0-9]/b}"
-  status "install: an artifact that is no tar is refused" 1 install edge "file://$m/artifacts/broken.tar.gz" "$broken"
-  status "install: an artifact without the binary is refused" 1 install edge "file://$m/artifacts/empty.tar.gz" "$empty"
-  status "install: plain http is refused" 2 install edge "http://127.0.0.1:$port/one.tar.gz" "$one"
-  status "install: a short sha256 is refused" 2 install edge "file://$m/artifacts/one.tar.gz" abc
-  status "install: an unknown role is refused" 2 install both "file://$m/artifacts/one.tar.gz" "$one"
+  status "install: a wrong sha256 is refused" 1 run_install edge "file://$m/artifacts/one.tar.gz" "${one//[0-9]/a}"
+  status "install: a missing artifact is refused" 1 run_install edge "file://$m/artifacts/none.tar.gz" "${one//[0-9]/b}"
+  status "install: an artifact that is no tar is refused" 1 run_install edge "file://$m/artifacts/broken.tar.gz" "$broken"
+  status "install: an artifact without the binary is refused" 1 run_install edge "file://$m/artifacts/empty.tar.gz" "$empty"
+  status "install: plain http is refused" 2 run_install edge "http://127.0.0.1:$port/one.tar.gz" "$one"
+  status "install: a short sha256 is refused" 2 run_install edge "file://$m/artifacts/one.tar.gz" abc
+  status "install: an unknown role is refused" 2 run_install both "file://$m/artifacts/one.tar.gz" "$one"
   check "install: … and none of these changed what runs" test "$(current)" = "releases/$two"
-  status "install: a release that does not become ready is rolled back" 3 install edge "file://$m/artifacts/sick.tar.gz" "$sick"
+  status "install: a release that does not become ready is rolled back" 3 run_install edge "file://$m/artifacts/sick.tar.gz" "$sick"
   check "install: … to the one before, restarted and ready" bash -c "[ '$(current)' = 'releases/$two' ] && grep -q 200 '$status_file'"
   check "install: … with no half-made directory left" bash -c "! ls -d '$m'/opt/edge/.new.* 2>/dev/null"
   local i sum
   for i in 3 4 5 6; do
     sum=$(release "$m" "r$i" 200)
-    install edge "file://$m/artifacts/r$i.tar.gz" "$sum" >/dev/null 2>&1
+    run_install edge "file://$m/artifacts/r$i.tar.gz" "$sum" >/dev/null 2>&1
   done
   check "install: old releases go, three stay" test "$(ls "$m/opt/edge/releases" | wc -l)" = 3
   (exec 9>"$m/opt/edge/.lock"; flock 9; status_under_lock=0
-    install edge "file://$m/artifacts/one.tar.gz" "$one" >/dev/null 2>&1 9>&- || status_under_lock=$?; exit $status_under_lock)
+    run_install edge "file://$m/artifacts/one.tar.gz" "$one" >/dev/null 2>&1 9>&- || status_under_lock=$?; exit $status_under_lock)
   check "install: two at once: the second is refused" test $? = 1
 
   node_secret "$files" "$m"
@@ -115,14 +116,22 @@ node_drain() {
   echo 'NEARSIDE_REGION="x"' >"$m/etc/edge.env"
   printf '#!/bin/bash\n[ "$1" = fence ] && [ "$NEARSIDE_REGION" = x ]\n' >"$m/fences"
   chmod +x "$m/fences"
-  echo active >"$m/state"; echo success >"$m/result"
-  status "drain: the edge ends by itself: drained" 0 drain /bin/false
-  echo active >"$m/state"; echo timeout >"$m/result"
+  # unit RESULT EXITED: what systemd says of it after the stop.
+  unit() { echo active >"$m/state"; echo "$1" >"$m/result"; echo "$2" >"$m/exited"; }
+  unit success 7
+  status "drain: the edge ended by itself: drained" 0 drain /bin/false
+  unit timeout 7
   status "drain: the edge had to be killed: fenced" 5 drain "$m/fences"
-  echo failed >"$m/state"; echo success >"$m/result"
-  status "drain: the edge was not running: fenced" 5 drain "$m/fences"
-  echo active >"$m/state"; echo timeout >"$m/result"
+  unit success 0
+  status "drain: the edge has not run since boot: fenced" 5 drain "$m/fences"
+  unit success 7
+  touch "$m/stuck"
+  status "drain: the unit cannot be stopped: fenced" 5 drain "$m/fences"
+  rm "$m/stuck"
+  unit timeout 7
   status "drain: neither drained nor fenced is said" 6 drain /bin/false
+  touch "$m/etc/abandoned"
+  status "drain: a person has seen to the holder" 0 drain /bin/false
 }
 
 node_termination() {

@@ -4,10 +4,12 @@
 #   terraform/tests/run.sh [SECTION…]     sections: see the end of this file
 #
 # Needs bash, go, terraform >= 1.11, curl, python3. What else is used where it is
-# there (and named as skipped where it is not): systemd-analyze, cloud-init,
-# tflint, trivy, gdnsd with dig, shellcheck. NEARSIDE_TEST_INSTALL=1 lets it install
-# the Debian packages among them. All work happens in a temporary copy; all servers
-# it starts listen on loopback and are stopped at the end.
+# there (and named as skipped where it is not): systemd-analyze, cloud-init, gdnsd
+# with dig, shellcheck, tflint; for the section apply debootstrap, systemd-nspawn, ssh-keygen and
+# root. NEARSIDE_TEST_INSTALL=1 lets it install the Debian packages among them, and
+# NEARSIDE_TEST_APPLY=1 makes apply part of a full run. All work happens in a
+# temporary copy; all servers it starts listen on loopback, or in network namespaces
+# of its own, and are stopped at the end.
 # The last line is "N passed, M failed, K skipped"; the exit status is 1 if M > 0.
 set -uo pipefail
 
@@ -17,8 +19,11 @@ work=$(mktemp -d)
 root=$work/terraform
 passed=0 failed=0 skipped=0
 pids=()
+# shellcheck disable=SC2034 # apply.sh reads them
+machines=() net=""
 
 cleanup() {
+  [ -z "$net" ] || apply_cleanup
   for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; done
   rm -rf "$work"
 }
@@ -67,6 +72,12 @@ install_debian() {
   have dig || missing+=(bind9-dnsutils)
   have cloud-init || missing+=(cloud-init)
   have shellcheck || missing+=(shellcheck)
+  if [ "${NEARSIDE_TEST_APPLY:-}" = 1 ]; then
+    have debootstrap || missing+=(debootstrap)
+    have systemd-nspawn || missing+=(systemd-container)
+    have ssh-keygen || missing+=(openssh-client)
+    have ip || missing+=(iproute2)
+  fi
   [ ${#missing[@]} -eq 0 ] && return
   echo "installing ${missing[*]}"
   { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"; } >"$work/apt.log" 2>&1 ||
@@ -132,6 +143,16 @@ section_format() {
   else
     skip shellcheck "it is not installed (Debian: shellcheck)"
   fi
+  if have tflint; then
+    check "tflint" tflint --chdir="$root" --recursive --minimum-failure-severity=warning
+  else
+    skip tflint "it is not installed"
+  fi
+  if have trivy; then
+    check "trivy" trivy config --skip-check-update --exit-code 1 --severity HIGH,CRITICAL "$root"
+  else
+    skip trivy "it is not installed"
+  fi
 }
 
 section_validate() {
@@ -171,10 +192,11 @@ section_units() {
 . "$here/node.sh"
 . "$here/dns.sh"
 . "$here/live.sh"
+. "$here/apply.sh"
 
-
-sections=(format validate units node dns live)
-[ $# -gt 0 ] && sections=("$@")
+sections=(format validate units node dns live apply)
+export explicit=0 # apply.sh asks whether it was named
+[ $# -gt 0 ] && sections=("$@") explicit=1
 prepare
 for section in "${sections[@]}"; do
   echo "== $section"

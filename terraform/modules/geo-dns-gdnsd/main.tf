@@ -16,7 +16,7 @@ resource "terraform_data" "server" {
     user        = each.value.user
     host_key    = each.value.host_key
     private_key = file(each.value.private_key_path)
-    timeout     = "2m"
+    timeout     = "1m"
   }
 
   provisioner "remote-exec" {

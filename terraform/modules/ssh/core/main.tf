@@ -32,12 +32,13 @@ resource "terraform_data" "host" {
     user        = self.output.user
     host_key    = self.output.host_key
     private_key = file(self.output.private_key_path)
-    timeout     = "2m"
+    timeout     = "1m"
   }
 
   provisioner "remote-exec" {
     when = destroy
     inline = [
+      "set -eu",
       "if [ -e /etc/systemd/system/nearside-core.service ]; then systemctl disable --now nearside-core.service; fi",
       "rm -rf /etc/nearside /usr/local/lib/nearside /opt/nearside /etc/systemd/system/nearside-core.service",
       "systemctl daemon-reload",
@@ -56,7 +57,7 @@ resource "terraform_data" "secret" {
     user        = each.value.host.user
     host_key    = each.value.host.host_key
     private_key = file(each.value.host.private_key_path)
-    timeout     = "2m"
+    timeout     = "1m"
   }
 
   provisioner "remote-exec" {
@@ -80,7 +81,7 @@ resource "terraform_data" "first" {
     user        = var.hosts[local.first].user
     host_key    = var.hosts[local.first].host_key
     private_key = file(var.hosts[local.first].private_key_path)
-    timeout     = "2m"
+    timeout     = "1m"
   }
 
   provisioner "remote-exec" {
@@ -101,7 +102,7 @@ resource "terraform_data" "rest" {
     user        = each.value.user
     host_key    = each.value.host_key
     private_key = file(each.value.private_key_path)
-    timeout     = "2m"
+    timeout     = "1m"
   }
 
   provisioner "remote-exec" {

@@ -55,12 +55,13 @@ resource "terraform_data" "host" {
     user        = self.output.user
     host_key    = self.output.host_key
     private_key = file(self.output.private_key_path)
-    timeout     = "2m"
+    timeout     = "1m"
   }
 
   provisioner "remote-exec" {
     when = destroy
     inline = [
+      "set -eu",
       "if [ -x /usr/local/lib/nearside/nearside-drain ]; then /usr/local/lib/nearside/nearside-drain; fi",
       "rm -rf /etc/nearside /usr/local/lib/nearside /opt/nearside /etc/systemd/system/nearside-edge.service",
       "systemctl daemon-reload",
@@ -79,7 +80,7 @@ resource "terraform_data" "secret" {
     user        = each.value.user
     host_key    = each.value.host_key
     private_key = file(each.value.private_key_path)
-    timeout     = "2m"
+    timeout     = "1m"
   }
 
   provisioner "remote-exec" {
@@ -102,7 +103,7 @@ resource "terraform_data" "first" {
     user        = var.hosts[local.first].user
     host_key    = var.hosts[local.first].host_key
     private_key = file(var.hosts[local.first].private_key_path)
-    timeout     = "2m"
+    timeout     = "1m"
   }
 
   provisioner "remote-exec" {
@@ -123,7 +124,7 @@ resource "terraform_data" "rest" {
     user        = each.value.user
     host_key    = each.value.host_key
     private_key = file(each.value.private_key_path)
-    timeout     = "2m"
+    timeout     = "1m"
   }
 
   provisioner "remote-exec" {
