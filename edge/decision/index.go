@@ -35,6 +35,7 @@ type index struct {
 	// tiers[t] is the first word of tier t, tiers[t+1] where it ends.
 
 	open       set
+	openWords  bitset // the words of open that are not zero
 	byKeyword  []posting // by number
 	byTopic    []posting
 	byHost     []posting
@@ -107,6 +108,12 @@ func (b *builder) buildIndex() {
 	for _, p := range b.c.numbered {
 		for _, id := range p.Groups {
 			p.groups = append(p.groups, groups[b.byID.groups[id]])
+		}
+	}
+	x.openWords = bitset(nil).grow(words)
+	for w := range x.open {
+		if x.open[w] != 0 {
+			x.openWords.set(uint32(w))
 		}
 	}
 	b.indexCountries(x, newSet)
@@ -267,7 +274,7 @@ type Scratch struct {
 	shape      Shape
 	buffer     []byte
 	reached    bitset // by position; zero between decisions
-	touched    []int  // words of reached that may not be zero
+	words      bitset // the words of reached that are not zero
 	candidates []candidate
 	eligible   []chosen
 	refused    []Refusal
@@ -365,6 +372,7 @@ func (c *Catalog) addKeyword(q *query, n uint32) {
 func (c *Catalog) reach(s *Scratch) {
 	x, q := &c.index, &s.query
 	s.reached = s.reached.grow(len(x.flights))
+	s.words = s.words.grow(len(x.flights) / 64)
 	s.mark(q.publisher.own)
 	s.mark(x.byHost[q.host])
 	for _, n := range q.keywords {
@@ -377,19 +385,36 @@ func (c *Catalog) reach(s *Scratch) {
 
 func (s *Scratch) mark(list posting) {
 	for _, position := range list {
-		w := int(position / 64)
-		if s.reached[w] == 0 {
-			s.touched = append(s.touched, w)
-		}
+		w := position / 64
+		s.words[w/64] |= 1 << (w % 64)
 		s.reached[w] |= 1 << (position % 64)
 	}
 }
 
 func (s *Scratch) unmark() {
-	for _, w := range s.touched {
-		s.reached[w] = 0
+	for i, words := range s.words {
+		for ; words != 0; words &= words - 1 {
+			s.reached[i*64+bits.TrailingZeros64(words)] = 0
+		}
+		s.words[i] = 0
 	}
-	s.touched = s.touched[:0]
+}
+
+// next is the first word from w on, and below end, in which a flight has been
+// reached; end if there is none.
+func (s *Scratch) next(x *index, w, end int) int {
+	if w >= end {
+		return end
+	}
+	i := w / 64
+	words := (x.openWords[i] | s.words[i]) >> (w % 64) << (w % 64)
+	for words == 0 {
+		if i++; i*64 >= end {
+			return end
+		}
+		words = x.openWords[i] | s.words[i]
+	}
+	return min(end, i*64+bits.TrailingZeros64(words))
 }
 
 // collect appends the candidates of one tier to those of the scratch.
@@ -401,7 +426,8 @@ func (c *Catalog) collect(s *Scratch, tier catalog.CampaignType) {
 		device = x.devices[1]
 	}
 	weekday := x.weekdays[q.weekday]
-	for w := x.tiers[tier]; w < x.tiers[tier+1]; w++ {
+	end := x.tiers[tier+1]
+	for w := s.next(x, x.tiers[tier], end); w < end; w = s.next(x, w+1, end) {
 		match := (x.open[w] | s.reached[w]) & countries[w] & device[w] & weekday[w]
 		if match == 0 {
 			continue

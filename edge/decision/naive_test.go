@@ -376,6 +376,9 @@ func compareEngines(t *rapid.T, c *decision.Catalog, r *decision.Request, now in
 		}
 		c.Shape(r, s, now)
 		c.DecideAmong(c.Candidates(s), r, s, now, seed, &among)
+		if !s.Clean() {
+			t.Fatal("the scratch keeps what the request reached")
+		}
 		if among != out {
 			t.Fatalf("%+v from the index, %+v from cached candidates", out, among)
 		}
