@@ -62,8 +62,11 @@ func Hash(text string) []byte {
 // before anything else of the request is read.
 func (a *API) authenticate(ctx huma.Context, next func(huma.Context)) {
 	refuse := func(status int, message string) {
-		if status == http.StatusUnauthorized {
+		switch status {
+		case http.StatusUnauthorized:
 			ctx.SetHeader("WWW-Authenticate", `Bearer realm="nearside"`)
+		case http.StatusServiceUnavailable:
+			ctx.SetHeader("Retry-After", "1")
 		}
 		_ = huma.WriteErr(a.huma, ctx, status, message)
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/goccy/go-yaml"
 )
 
 // MaxImport is the most bytes that a catalog document may have.
@@ -105,14 +104,13 @@ func readDocument(text []byte) (map[string][]map[string]any, error) {
 	if len(text) > MaxImport {
 		return nil, fmt.Errorf("the document has more than %d bytes", MaxImport)
 	}
-	// YAML holds JSON; going through JSON leaves its types alone.
-	whole, err := yaml.YAMLToJSON(text)
+	// YAML holds JSON.
+	whole, err := readYAML(text)
 	if err != nil {
-		message, _, _ := strings.Cut(yaml.FormatError(err, false, false), "\n")
-		return nil, fmt.Errorf("the document is neither YAML nor JSON: %s", message)
+		return nil, fmt.Errorf("the document is neither YAML nor JSON: %w", err)
 	}
-	object, err := parse(whole)
-	if err != nil {
+	object, ok := whole.(map[string]any)
+	if !ok {
 		return nil, errors.New("the document is not a map of lists")
 	}
 	known := make([]string, len(importers))

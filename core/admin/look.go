@@ -66,7 +66,7 @@ func (a *API) accessRooms() {
 		if err != nil {
 			return nil, err
 		}
-		rows, err := a.db.Queries().ListTokens(ctx, int32(min(after, math.MaxInt32)), in.Limit+1)
+		rows, err := a.db.Queries().ListTokens(ctx, int32(min(after, math.MaxInt32)), int32(in.Limit+1))
 		if err != nil {
 			return nil, fmt.Errorf("list tokens: %w", err)
 		}
@@ -119,7 +119,7 @@ func (a *API) accessRooms() {
 		OperationID: "read-token", Method: http.MethodGet, Path: "/v1/tokens/{id}", Tags: tags,
 		Summary: "Read one token", Description: "Without its text.", Errors: []int{http.StatusNotFound},
 	}, func(ctx context.Context, in *byID) (*item[KnownToken], error) {
-		found, err := a.db.Queries().ReadToken(ctx, in.ID)
+		found, err := a.db.Queries().ReadToken(ctx, int32(in.ID))
 		if postgres.IsMissing(err) {
 			return nil, huma.Error404NotFound(fmt.Sprintf("there is no token %d", in.ID))
 		}
@@ -134,7 +134,7 @@ func (a *API) accessRooms() {
 		Description: "It is worth nothing from the next request on; a publisher's token from when edges have applied the catalog version.",
 		Errors:      []int{http.StatusNotFound},
 	}, func(ctx context.Context, in *byID) (*removed, error) {
-		version, err := a.write(ctx, asker(ctx).String(), func(w *write) error { return w.revokeToken(in.ID) })
+		version, err := a.write(ctx, asker(ctx).String(), func(w *write) error { return w.revokeToken(int32(in.ID)) })
 		return &removed{CatalogVersion: fmt.Sprint(version)}, err
 	})
 	register(a, huma.Operation{
@@ -148,7 +148,7 @@ func (a *API) accessRooms() {
 		if before == 0 {
 			before = math.MaxInt64
 		}
-		rows, err := a.db.Queries().ListAudit(ctx, before, in.Resource, in.Limit+1)
+		rows, err := a.db.Queries().ListAudit(ctx, before, in.Resource, int32(in.Limit+1))
 		if err != nil {
 			return nil, fmt.Errorf("list the audit log: %w", err)
 		}
@@ -162,7 +162,7 @@ func (a *API) accessRooms() {
 }
 
 type byID struct {
-	ID int32 `path:"id" minimum:"1" doc:"Its number in the list."`
+	ID int64 `path:"id" minimum:"1" maximum:"2147483647" doc:"Its number in the list."`
 }
 
 type createToken struct {
@@ -188,10 +188,6 @@ func knownToken(r query.ListTokensRow) KnownToken {
 	return t
 }
 
-type byVersion struct {
-	Version int64 `path:"version" minimum:"0" doc:"The version."`
-}
-
 // catalogRooms registers what was published and who has it.
 func (a *API) catalogRooms() {
 	tags := []string{"Catalog versions"}
@@ -206,7 +202,7 @@ func (a *API) catalogRooms() {
 		if before == 0 {
 			before = math.MaxInt64
 		}
-		rows, err := a.db.Queries().ListCatalogVersions(ctx, before, in.Limit+1)
+		rows, err := a.db.Queries().ListCatalogVersions(ctx, before, int32(in.Limit+1))
 		if err != nil {
 			return nil, fmt.Errorf("list catalog versions: %w", err)
 		}
@@ -219,6 +215,85 @@ func (a *API) catalogRooms() {
 		}
 		return out, nil
 	})
+	for _, what := range []struct {
+		kind, path, id, summary, tag string
+		newest                       func(query.VersionsRow) int64
+	}{
+		{"catalog", "/v1/catalog/versions/{version}/receipts", "list-catalog-receipts", "Which edges have applied a catalog version", tags[0],
+			func(v query.VersionsRow) int64 { return v.CatalogVersion }},
+		{"control", "/v1/controls/{version}/receipts", "list-control-receipts", "Which edges have applied a control version", "Controls",
+			func(v query.VersionsRow) int64 { return v.ControlVersion }},
+	} {
+		register(a, huma.Operation{
+			OperationID: what.id, Method: http.MethodGet, Path: what.path, Tags: []string{what.tag}, Summary: what.summary,
+			Description: "An edge that went straight to a later version has applied this one with it; applied_version says which it was. waiting lists the open edges, at most 1000, that have applied neither.",
+			Errors:      []int{http.StatusNotFound},
+		}, func(ctx context.Context, in *receiptsIn) (*item[Receipts], error) {
+			after, err := in.after()
+			if err != nil {
+				return nil, err
+			}
+			q := a.db.Queries()
+			versions, err := q.Versions(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("read the versions: %w", err)
+			}
+			if in.Version > what.newest(versions) {
+				return nil, huma.Error404NotFound(fmt.Sprintf("there is no %s version %d yet; the newest is %d", what.kind, in.Version, what.newest(versions)))
+			}
+			applied, err := q.ReceiptsOf(ctx, query.ReceiptsOfParams{
+				Kind: what.kind, Version: in.Version, After: int32(min(after, math.MaxInt32)), N: int32(in.Limit + 1),
+			})
+			if err != nil {
+				return nil, fmt.Errorf("list receipts: %w", err)
+			}
+			waiting, err := q.WaitingFor(ctx, what.kind, in.Version)
+			if err != nil {
+				return nil, fmt.Errorf("list who waits: %w", err)
+			}
+			applied, next := cut(applied, in.Limit, func(r query.ReceiptsOfRow) int64 { return int64(r.ID) })
+			out := &item[Receipts]{Body: Receipts{
+				Items: make([]Receipt, len(applied)), Next: next, Waiting: make([]WaitingEdge, len(waiting)),
+			}}
+			for i, r := range applied {
+				out.Body.Items[i] = Receipt{Holder: r.ID, Region: r.Region, Node: r.Node, State: r.State, AppliedVersion: r.Version, AppliedAt: r.AppliedAt}
+			}
+			for i, r := range waiting {
+				out.Body.Waiting[i] = WaitingEdge{Holder: r.ID, Region: r.Region, Node: r.Node, LastSeen: r.SeenAt}
+			}
+			return out, nil
+		})
+	}
+}
+
+type receiptsIn struct {
+	Page
+	Version int64 `path:"version" minimum:"1" doc:"The version."`
+}
+
+// Receipt says that an edge has applied a version.
+type Receipt struct {
+	Holder         int32     `json:"holder" doc:"The number of the edge's state directory."`
+	Region         string    `json:"region"`
+	Node           string    `json:"node"`
+	State          string    `json:"state" enum:"open,fenced,closed"`
+	AppliedVersion int64     `json:"applied_version" doc:"The version that it applied: this one, or a later one that includes it."`
+	AppliedAt      time.Time `json:"applied_at" doc:"When it said so."`
+}
+
+// WaitingEdge has not applied a version.
+type WaitingEdge struct {
+	Holder   int32     `json:"holder"`
+	Region   string    `json:"region"`
+	Node     string    `json:"node"`
+	LastSeen time.Time `json:"last_seen"`
+}
+
+// Receipts are who has applied a version and who has not.
+type Receipts struct {
+	Items   []Receipt     `json:"items"`
+	Next    string        `json:"next" doc:"The cursor of the next page of items; empty on the last."`
+	Waiting []WaitingEdge `json:"waiting"`
 }
 
 // schema describes v's type by reference.

@@ -17,7 +17,10 @@ import (
 
 	"nearside/core/admin"
 	"nearside/core/postgres"
+	"nearside/core/postgres/query"
+	"nearside/core/publish"
 	"nearside/dev/testpg"
+	"nearside/sync/catalog"
 )
 
 func TestMain(m *testing.M) {
@@ -136,3 +139,38 @@ func (w *world) sample() {
 	}
 }
 
+func parsed(t testing.TB, text string) map[string]any {
+	t.Helper()
+	var object map[string]any
+	if err := json.Unmarshal([]byte(text), &object); err != nil {
+		t.Fatal(err)
+	}
+	return object
+}
+
+// same compares two JSON objects.
+func same(t testing.TB, about string, got, want map[string]any) {
+	t.Helper()
+	a, _ := json.Marshal(got)
+	b, _ := json.Marshal(want)
+	if !bytes.Equal(a, b) {
+		t.Errorf("%s:\n%s\nwant\n%s", about, a, b)
+	}
+}
+
+// snapshot is what edges would get now.
+func (w *world) snapshot() *catalog.Snapshot {
+	w.t.Helper()
+	var s *catalog.Snapshot
+	err := w.db.InSnapshot(w.t.Context(), func(q *query.Queries) (err error) {
+		s, err = publish.Read(w.t.Context(), q, w.now)
+		return err
+	})
+	if err == nil {
+		err = s.Validate()
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}

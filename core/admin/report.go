@@ -31,7 +31,7 @@ type reportIn struct {
 	Publisher  string   `query:"publisher" maxLength:"200" doc:"Only this publisher's."`
 	Region     string   `query:"region" maxLength:"100" doc:"Only what this region's edges counted."`
 	Country    string   `query:"country" maxLength:"2" doc:"Only readers in this country."`
-	Limit      int32    `query:"limit" minimum:"1" maximum:"10000" default:"1000" doc:"How many rows at most, in JSON."`
+	Limit      int64    `query:"limit" minimum:"1" maximum:"10000" default:"1000" doc:"How many rows at most, in JSON."`
 	Cursor     string   `query:"cursor" maxLength:"100" doc:"The next of the previous answer; empty for the first."`
 }
 
@@ -63,12 +63,12 @@ func (a *API) reportRooms() {
 		if err != nil {
 			return nil, err
 		}
-		asked.Skip, asked.Most = int32(min(skip, 1<<31-1)), in.Limit+1
+		asked.Skip, asked.Most = int32(min(skip, 1<<30)), int32(in.Limit+1)
 		rows, err := report.Delivery(ctx, a.db, asked)
 		if err != nil {
 			return nil, err
 		}
-		rows, next := cut(rows, in.Limit, func(report.Row) int64 { return int64(asked.Skip + in.Limit) })
+		rows, next := cut(rows, in.Limit, func(report.Row) int64 { return int64(asked.Skip) + in.Limit })
 		text, err := json.Marshal(list[report.Row]{Items: rows, Next: next})
 		if err != nil {
 			return nil, fmt.Errorf("write the report: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"math"
 	"net/http"
 	"reflect"
 	"slices"
@@ -67,7 +68,7 @@ func (k *kind[T]) one() string {
 
 // Page is which part of a list is asked for.
 type Page struct {
-	Limit  int32  `query:"limit" minimum:"1" maximum:"500" default:"100" doc:"How many at most."`
+	Limit  int64  `query:"limit" minimum:"1" maximum:"500" default:"100" doc:"How many at most."`
 	Cursor string `query:"cursor" maxLength:"100" doc:"The next of the previous answer; empty for the first."`
 }
 
@@ -103,7 +104,7 @@ type listed[T any] struct {
 
 // cut makes a page of rows, of which there is one more than the limit where
 // the list goes on.
-func cut[R any](rows []R, limit int32, id func(R) int64) ([]R, string) {
+func cut[R any](rows []R, limit int64, id func(R) int64) ([]R, string) {
 	if len(rows) <= int(limit) {
 		return rows, ""
 	}
@@ -191,7 +192,7 @@ func rooms[T any, L any, P interface {
 		if err != nil {
 			return nil, err
 		}
-		rows, err := k.list(ctx, a.db.Queries(), filter, int32(min(after, 1<<31-1)), p.Limit+1)
+		rows, err := k.list(ctx, a.db.Queries(), filter, int32(min(after, math.MaxInt32)), int32(p.Limit+1))
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", k.plural, err)
 		}

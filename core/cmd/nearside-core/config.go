@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
-	"github.com/goccy/go-yaml"
+	"gopkg.in/yaml.v3"
 
 	"nearside/core/postgres"
 )
@@ -77,7 +77,7 @@ func yamlFile(r io.Reader) (kong.Resolver, error) {
 	}
 	values := map[string]any{}
 	if err := yaml.Unmarshal(text, &values); err != nil {
-		return nil, fmt.Errorf("--config: not a YAML map of flags' names: %s", firstLine(yaml.FormatError(err, false, false)))
+		return nil, fmt.Errorf("--config: not a YAML map of flags' names: %s", firstLine(err.Error()))
 	}
 	return &fileResolver{values}, nil
 }

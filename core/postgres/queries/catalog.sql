@@ -67,16 +67,32 @@ WHERE version < sqlc.arg(before)
 ORDER BY version DESC
 LIMIT sqlc.arg(n);
 
--- name: CatalogReceipts :many
--- When each holder first applied the version or a later one that includes it.
-SELECT h.id, h.region, h.node, h.state, h.seen_at, r.version, r.applied_at
+-- name: ReceiptsOf :many
+-- When each holder first applied the version or a later one, which includes it.
+SELECT h.id, h.region, h.node, h.state, r.version, r.applied_at
 FROM holders h
 CROSS JOIN LATERAL (
-    SELECT version, applied_at FROM receipts
-    WHERE kind = sqlc.arg(kind) AND receipts.version >= sqlc.arg(version) AND holder = h.id
-    ORDER BY version LIMIT 1
+    SELECT receipts.version, receipts.applied_at FROM receipts
+    WHERE receipts.kind = sqlc.arg(kind) AND receipts.version >= sqlc.arg(version) AND receipts.holder = h.id
+    ORDER BY receipts.version LIMIT 1
 ) r
-ORDER BY h.region, h.node, h.id;
+WHERE h.id > sqlc.arg(after)
+ORDER BY h.id
+LIMIT sqlc.arg(n);
+
+-- name: WaitingFor :many
+-- Open holders that have not said that they applied the version or a later one.
+SELECT h.id, h.region, h.node, h.seen_at
+FROM holders h
+WHERE h.state = 'open' AND NOT EXISTS (
+    SELECT FROM receipts
+    WHERE receipts.kind = sqlc.arg(kind) AND receipts.version >= sqlc.arg(version) AND receipts.holder = h.id
+)
+ORDER BY h.region, h.node
+LIMIT 1000;
+
+-- name: Versions :one
+SELECT catalog_version, control_version FROM counters WHERE id = 1;
 
 -- name: SnapshotAdvertisers :many
 SELECT id, slug, name FROM advertisers ORDER BY id;

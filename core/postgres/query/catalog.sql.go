@@ -12,56 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-const catalogReceipts = `-- name: CatalogReceipts :many
-SELECT h.id, h.region, h.node, h.state, h.seen_at, r.version, r.applied_at
-FROM holders h
-CROSS JOIN LATERAL (
-    SELECT version, applied_at FROM receipts
-    WHERE kind = $1 AND receipts.version >= $2 AND holder = h.id
-    ORDER BY version LIMIT 1
-) r
-ORDER BY h.region, h.node, h.id
-`
-
-type CatalogReceiptsRow struct {
-	ID        int32
-	Region    string
-	Node      string
-	State     string
-	SeenAt    time.Time
-	Version   int64
-	AppliedAt time.Time
-}
-
-// When each holder first applied the version or a later one that includes it.
-func (q *Queries) CatalogReceipts(ctx context.Context, kind string, version int64) ([]CatalogReceiptsRow, error) {
-	rows, err := q.db.Query(ctx, catalogReceipts, kind, version)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []CatalogReceiptsRow
-	for rows.Next() {
-		var i CatalogReceiptsRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.Region,
-			&i.Node,
-			&i.State,
-			&i.SeenAt,
-			&i.Version,
-			&i.AppliedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const catalogVersion = `-- name: CatalogVersion :one
 SELECT catalog_version FROM counters WHERE id = 1
 `
@@ -312,6 +262,68 @@ func (q *Queries) RaiseControlVersion(ctx context.Context) (int64, error) {
 	var control_version int64
 	err := row.Scan(&control_version)
 	return control_version, err
+}
+
+const receiptsOf = `-- name: ReceiptsOf :many
+SELECT h.id, h.region, h.node, h.state, r.version, r.applied_at
+FROM holders h
+CROSS JOIN LATERAL (
+    SELECT receipts.version, receipts.applied_at FROM receipts
+    WHERE receipts.kind = $1 AND receipts.version >= $2 AND receipts.holder = h.id
+    ORDER BY receipts.version LIMIT 1
+) r
+WHERE h.id > $3
+ORDER BY h.id
+LIMIT $4
+`
+
+type ReceiptsOfParams struct {
+	Kind    string
+	Version int64
+	After   int32
+	N       int32
+}
+
+type ReceiptsOfRow struct {
+	ID        int32
+	Region    string
+	Node      string
+	State     string
+	Version   int64
+	AppliedAt time.Time
+}
+
+// When each holder first applied the version or a later one, which includes it.
+func (q *Queries) ReceiptsOf(ctx context.Context, arg ReceiptsOfParams) ([]ReceiptsOfRow, error) {
+	rows, err := q.db.Query(ctx, receiptsOf,
+		arg.Kind,
+		arg.Version,
+		arg.After,
+		arg.N,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ReceiptsOfRow
+	for rows.Next() {
+		var i ReceiptsOfRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Region,
+			&i.Node,
+			&i.State,
+			&i.Version,
+			&i.AppliedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const setFlightState = `-- name: SetFlightState :one
@@ -816,6 +828,66 @@ func (q *Queries) SnapshotTopics(ctx context.Context) ([]SnapshotTopicsRow, erro
 			&i.Slug,
 			&i.Name,
 			&i.Keywords,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const versions = `-- name: Versions :one
+SELECT catalog_version, control_version FROM counters WHERE id = 1
+`
+
+type VersionsRow struct {
+	CatalogVersion int64
+	ControlVersion int64
+}
+
+func (q *Queries) Versions(ctx context.Context) (VersionsRow, error) {
+	row := q.db.QueryRow(ctx, versions)
+	var i VersionsRow
+	err := row.Scan(&i.CatalogVersion, &i.ControlVersion)
+	return i, err
+}
+
+const waitingFor = `-- name: WaitingFor :many
+SELECT h.id, h.region, h.node, h.seen_at
+FROM holders h
+WHERE h.state = 'open' AND NOT EXISTS (
+    SELECT FROM receipts
+    WHERE receipts.kind = $1 AND receipts.version >= $2 AND receipts.holder = h.id
+)
+ORDER BY h.region, h.node
+LIMIT 1000
+`
+
+type WaitingForRow struct {
+	ID     int32
+	Region string
+	Node   string
+	SeenAt time.Time
+}
+
+// Open holders that have not said that they applied the version or a later one.
+func (q *Queries) WaitingFor(ctx context.Context, kind string, version int64) ([]WaitingForRow, error) {
+	rows, err := q.db.Query(ctx, waitingFor, kind, version)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WaitingForRow
+	for rows.Next() {
+		var i WaitingForRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Region,
+			&i.Node,
+			&i.SeenAt,
 		); err != nil {
 			return nil, err
 		}
