@@ -146,7 +146,7 @@ func TestLandingOfClicks(t *testing.T) {
 
 func TestVerdicts(t *testing.T) {
 	for verdict, want := range map[Reason]string{
-		Billed: "Billed view", Exhausted: "Budget exhausted", Passed: "Passed to its home", HomeLost: "Home lost",
+		Billed: "Billed view", Exhausted: "Budget exhausted", Killed: "Flight killed", Passed: "Passed to its home", HomeLost: "Home lost",
 	} {
 		w := newWorld(t)
 		w.judge.verdict = verdict

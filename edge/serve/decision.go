@@ -150,7 +150,7 @@ func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher 
 	}
 
 	out := &w.outcome
-	l.catalog.Decide(r, &w.scratch, now, rand.Uint64(), out)
+	s.chooseAd(w, l, now, rand.Uint64())
 	for _, refused := range w.scratch.Refused() {
 		s.tally.Refusal(refused.Flight.ID, uint8(refused.Reason))
 	}

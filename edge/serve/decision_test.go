@@ -528,6 +528,7 @@ func TestDecisionAllocates(t *testing.T) {
 		}
 		for range 100 { // caches fill beside the requests
 			ask()
+			w.server.candidates.Wait()
 		}
 		n := testing.AllocsPerRun(200, ask)
 		if n > 0 {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/dgraph-io/ristretto/v2"
+
 	"nearside/edge/creative"
 	"nearside/edge/decision"
 	"nearside/sync/catalog"
@@ -75,6 +77,33 @@ func (l *loaded) offer(ad *decision.Ad, kind *catalog.AdType, pixel bool, stats 
 		cell.Store(o)
 	}
 	return o
+}
+
+// maxCandidates bounds the cache of candidates, in bytes.
+const maxCandidates = 64 << 20
+
+// newCandidates makes the cache of what requests of one shape could match. Its
+// entries hold for one catalog; those of an older one are not used, and go.
+func newCandidates() (*ristretto.Cache[uint64, *decision.Candidates], error) {
+	return ristretto.NewCache(&ristretto.Config[uint64, *decision.Candidates]{
+		NumCounters: 1 << 18, MaxCost: maxCandidates, BufferItems: 64, IgnoreInternalCost: true,
+	})
+}
+
+// chooseAd chooses an ad, with candidates from the cache where requests of this
+// shape have come before.
+func (s *Server) chooseAd(w *work, l *loaded, now int64, seed uint64) {
+	if w.request.ForceAd != "" || w.request.ForceCampaign != "" {
+		l.catalog.Decide(&w.request, &w.scratch, now, seed, &w.outcome)
+		return
+	}
+	shape := l.catalog.Shape(&w.request, &w.scratch, now)
+	set, ok := s.candidates.Get(shape.Low)
+	if !ok {
+		set = l.catalog.Candidates(&w.scratch)
+		s.candidates.Set(shape.Low, set, set.Cost())
+	}
+	l.catalog.DecideAmong(set, &w.request, &w.scratch, now, seed, &w.outcome)
 }
 
 // mayAsk reports whether the holder of a token may ask for a publisher.

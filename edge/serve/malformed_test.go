@@ -247,5 +247,6 @@ func newFuzzWorld(f *testing.F) *Server {
 		f.Fatal(err)
 	}
 	s.Apply(c)
+	f.Cleanup(s.Close)
 	return s
 }

@@ -42,6 +42,7 @@ const (
 	Billed          // debited, or counted where the flight sells something else
 	Exhausted       // valid, and beyond the budget
 	Passed          // kept for its home, which another region has
+	Killed          // valid, and its flight was killed
 	HomeLost        // valid, and nobody can judge it any more
 	NotRecorded     // the journal cannot take it
 	UpdatedViewTime // of a view that counted
@@ -68,6 +69,7 @@ var reasonNames = [reasons]string{
 	Billed:            "Billed impression",
 	Exhausted:         "Budget exhausted",
 	Passed:            "Passed to its home",
+	Killed:            "Flight killed",
 	HomeLost:          "Home lost",
 	NotRecorded:       "Not recorded",
 	UpdatedViewTime:   "Updated view time",
@@ -117,17 +119,26 @@ type Stats struct {
 	Latency   Latency       // of decisions, inside the handler
 }
 
-// Latency is a histogram of durations: bucket i counts those below 1 µs · 2^i.
+// Latency is a histogram of durations, two buckets to the doubling.
 type Latency struct {
 	buckets [latencyBuckets]atomic.Uint64
 	sum     atomic.Int64 // nanoseconds
 }
 
-const latencyBuckets = 24 // up to 8 s, and one beyond
+// latencyBuckets reach from 1 µs to 4 s; what takes longer is in the last one.
+const latencyBuckets = 2*22 + 2
+
+// latencyBucket is the first bucket whose bound d does not exceed.
+func latencyBucket(d time.Duration) int {
+	i := min(2*max(0, bits.Len64(uint64(max(d, 0)/time.Microsecond))-1), latencyBuckets-1)
+	for i < latencyBuckets-1 && d > latencyBound(i) {
+		i++
+	}
+	return i
+}
 
 func (l *Latency) observe(d time.Duration) {
-	i := bits.Len64(uint64(max(d, 0) / time.Microsecond))
-	l.buckets[min(i, latencyBuckets-1)].Add(1)
+	l.buckets[latencyBucket(d)].Add(1)
 	l.sum.Add(int64(d))
 }
 
@@ -138,10 +149,19 @@ func (l *Latency) Read() (cumulative map[float64]uint64, count uint64, sum float
 	for i := range l.buckets {
 		count += l.buckets[i].Load()
 		if i < latencyBuckets-1 {
-			cumulative[float64(uint64(1)<<i)/1e6] = count
+			cumulative[float64(latencyBound(i))/1e9] = count
 		}
 	}
 	return cumulative, count, float64(l.sum.Load()) / 1e9
+}
+
+// latencyBound is the upper bound of a bucket.
+func latencyBound(i int) time.Duration {
+	d := time.Microsecond << (i / 2)
+	if i%2 == 1 {
+		d += d / 2
+	}
+	return d
 }
 
 // EachAnswer calls f with what became of decision requests.

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dgraph-io/ristretto/v2"
 	"github.com/valyala/fasthttp"
 
 	"nearside/edge/creative"
@@ -61,7 +62,7 @@ type Judge interface {
 	// Peek says what is known here of an offer, from memory.
 	Peek(c *token.Claims) (known, viewed, clicked bool)
 	// View and Click return once the verdict is durable: Billed, Exhausted,
-	// OldNonce, Passed or HomeLost. An error says that it cannot be kept.
+	// Killed, OldNonce, Passed or HomeLost. An error says that it cannot be kept.
 	View(ctx context.Context, c *token.Claims, at int64) (Reason, error)
 	Click(ctx context.Context, c *token.Claims, at int64) (Reason, error)
 	// ViewTime reports whether the offer's view counted, and had no time yet.
@@ -93,16 +94,17 @@ type Server struct {
 	now      func() time.Time
 	log      *slog.Logger
 
-	loaded   atomic.Pointer[loaded]
-	stats    Stats
-	stickies stickies
-	seed     maphash.Seed // of the stickies' keys
-	views    *limiter
-	clicks   *limiter
-	asns     *limiter
-	blocked  map[netip.Addr]bool // BlockedIPs of one address each
-	works    sync.Pool
-	http     *fasthttp.Server
+	loaded     atomic.Pointer[loaded]
+	candidates *ristretto.Cache[uint64, *decision.Candidates]
+	stats      Stats
+	stickies   stickies
+	seed       maphash.Seed // of the stickies' keys
+	views      *limiter
+	clicks     *limiter
+	asns       *limiter
+	blocked    map[netip.Addr]bool // BlockedIPs of one address each
+	works      sync.Pool
+	http       *fasthttp.Server
 }
 
 // Limits of the port.
@@ -110,6 +112,8 @@ const (
 	maxHeaders = 16 << 10
 	maxBody    = 64 << 10
 	idle       = 60 * time.Second
+	// maxConnections are answered at a time; the next ones are refused.
+	maxConnections = 1 << 16
 	// judging is how long a beacon waits for its record to be durable.
 	judging = 10 * time.Second
 )
@@ -142,6 +146,10 @@ func New(cfg Config, judge Judge, tally Tally, visitors Visitors, ready func() b
 			s.blocked[p.Addr()] = true
 		}
 	}
+	var err error
+	if s.candidates, err = newCandidates(); err != nil {
+		return nil, fmt.Errorf("cache of candidates: %w", err)
+	}
 	s.works.New = func() any { return new(work) }
 	timeout := cfg.ReadTimeout
 	if timeout == 0 {
@@ -153,6 +161,7 @@ func New(cfg Config, judge Judge, tally Tally, visitors Visitors, ready func() b
 		ReadTimeout:           timeout,
 		WriteTimeout:          timeout + judging,
 		IdleTimeout:           idle,
+		Concurrency:           maxConnections,
 		ReadBufferSize:        maxHeaders,
 		MaxRequestBodySize:    maxBody,
 		NoDefaultServerHeader: true,
@@ -176,6 +185,7 @@ func (s *Server) Apply(c *decision.Catalog) {
 		s.log.Warn("ad types with a broken template use the built-in one", "version", c.Version(), "ad_types", bad)
 	}
 	s.loaded.Store(l)
+	s.candidates.Clear() // they would keep the catalog before alive
 }
 
 // Version is that of the catalog in force, 0 where there is none.
@@ -200,9 +210,17 @@ func (s *Server) Stats() *Stats { return &s.stats }
 // Serve answers connections of the listener until Shutdown.
 func (s *Server) Serve(l net.Listener) error { return s.http.Serve(l) }
 
+// Connections is how much of what it may have open the server has, from 0 to 1.
+func (s *Server) Connections() float64 {
+	return float64(s.http.GetOpenConnectionsCount()) / maxConnections
+}
+
 // Shutdown stops listening and waits until requests under way are answered, or
 // ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error { return s.http.ShutdownWithContext(ctx) }
+
+// Close frees what New took; nothing may be served any more.
+func (s *Server) Close() { s.candidates.Close() }
 
 // malformed answers what is not a request that can be read.
 func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {

@@ -326,6 +326,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 		if err := <-served; err != nil {
 			t.Errorf("serve: %v", err)
 		}
+		s.Close()
 	})
 	return w
 }

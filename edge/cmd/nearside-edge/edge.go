@@ -1,0 +1,293 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"nearside/edge/decision"
+	"nearside/edge/keeper"
+	"nearside/edge/ops"
+	"nearside/edge/peer"
+	"nearside/edge/serve"
+	"nearside/edge/uplink"
+	"nearside/edge/visitor"
+	"nearside/sync/catalog"
+	"nearside/sync/gossip"
+	"nearside/sync/wire"
+)
+
+const (
+	// rollEvery is how often daily caps are prepared for the next day.
+	rollEvery = 10 * time.Minute
+	// readyEvery is how old the public port's word about readiness may be.
+	readyEvery = 200 * time.Millisecond
+	// judgeLimit is how long a beacon waits for its home one hop away.
+	judgeLimit = 500 * time.Millisecond
+	// maxSkew is how far this clock may be from the core's.
+	maxSkew = 30 * time.Second
+	// goodbye is how long requests under way may take once all is drained.
+	goodbye = 5 * time.Second
+)
+
+// edge is one node with all its parts.
+type edge struct {
+	log      *slog.Logger
+	keeper   *keeper.Keeper
+	tally    *uplink.Tally
+	up       *uplink.Uplink
+	server   *serve.Server
+	visitors serve.Visitors
+	ops      *ops.Ops
+	region   *peer.Region // nil: alone in its region
+	home     atomic.Pointer[peer.Region]
+	ready    atomic.Bool
+
+	public, operations, peers net.Listener
+}
+
+// open makes the parts and takes the state directory and the ports, but serves
+// nothing yet.
+func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err error) {
+	if s.CPUs > 0 {
+		runtime.GOMAXPROCS(s.CPUs)
+	}
+	e = &edge{log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.close())
+		}
+	}()
+	if err := e.openVisitors(s); err != nil {
+		return e, err
+	}
+	e.keeper, err = keeper.Open(ctx, keeper.Config{
+		Dir: s.StateDir, Interval: s.ExchangeInterval, MaxOffline: s.MaxOffline, FenceAfter: s.FenceAfter,
+		Log: log, Home: e.askHome,
+	})
+	if err != nil {
+		return e, err
+	}
+	names := make([]string, decision.Reasons)
+	for r := range names {
+		names[r] = decision.Reason(r).String()
+	}
+	e.tally = uplink.NewTally(names, uint8(decision.Lease))
+	e.up, err = uplink.New(uplink.Config{
+		Core: s.Core, JoinToken: s.joinToken, Region: s.Region, Node: s.Node, PublicURL: s.PublicURL,
+		Version: versionText(), Interval: s.ExchangeInterval, Apply: e.apply, Log: log,
+	}, e.keeper, e.tally)
+	if err != nil {
+		return e, err
+	}
+	e.server, err = serve.New(serve.Config{
+		PublicURL:     s.PublicURL,
+		Addresses:     visitor.Addresses{Proxies: s.TrustedProxies, Header: s.ClientIPHeader},
+		CountryHeader: s.CountryHeader,
+		DebugHeaders:  s.DebugHeaders,
+		RateLimits:    s.RateLimits,
+		InternalIPs:   s.InternalIPs,
+		BlockedIPs:    s.blocklist.IPs, BlockedAgents: s.blocklist.Agents, BlockedReferrers: s.blocklist.Referrers,
+		LimitedASNs: s.blocklist.ASNs, ASNRates: s.blocklist.ASNRates,
+		Log: log,
+	}, judge{e.keeper}, e.tally, e.visitors, e.ready.Load)
+	if err != nil {
+		return e, err
+	}
+	if e.public, err = net.Listen("tcp", s.Listen); err != nil {
+		return e, fmt.Errorf("--listen: %w", err)
+	}
+	if e.operations, err = net.Listen("tcp", s.OpsListen); err != nil {
+		return e, fmt.Errorf("--ops-listen: %w", err)
+	}
+	if err := e.joinRegion(s); err != nil {
+		return e, err
+	}
+	e.ops = ops.New(versionText(), e.checks()...)
+	e.expose()
+	return e, nil
+}
+
+func (e *edge) openVisitors(s *settings) (err error) {
+	if e.visitors.Places, err = visitor.OpenPlaces(s.GeoFile); err != nil {
+		return fmt.Errorf("--geo-file: %w", err)
+	}
+	if e.visitors.Agents, err = visitor.NewAgents(); err != nil {
+		return err
+	}
+	key := serve.RandomKey()
+	if len(s.gossipKeys) > 0 { // the nodes of a region know a client by the same name
+		key = sha256.Sum256(append([]byte("nearside pseudonyms v1"), s.gossipKeys[0]...))
+	}
+	e.visitors.Pseudonyms = visitor.NewPseudonyms(key)
+	return nil
+}
+
+// joinRegion takes the gossip and peer ports, where the region has a key.
+func (e *edge) joinRegion(s *settings) (err error) {
+	if len(s.gossipKeys) == 0 {
+		return nil
+	}
+	bind, err := netip.ParseAddrPort(s.GossipListen)
+	if err != nil {
+		return configError{fmt.Errorf("--gossip-listen: expected an IP address and a port, not %q", s.GossipListen)}
+	}
+	if e.peers, err = net.Listen("tcp", s.PeerListen); err != nil {
+		return fmt.Errorf("--peer-listen: %w", err)
+	}
+	e.region, err = peer.OpenRegion(peer.RegionConfig{
+		Gossip: gossip.Config{Region: s.Region, Name: s.Node, Bind: bind, Seeds: s.Seeds, Keys: s.gossipKeys},
+		Listen: e.peers, JudgeLimit: judgeLimit, Log: e.log,
+	}, node{e.keeper, e.up})
+	if err != nil {
+		return fmt.Errorf("--gossip-listen: %w", err)
+	}
+	e.home.Store(e.region)
+	return nil
+}
+
+// askHome has an event judged by its home, where that is a node of this region.
+func (e *edge) askHome(ctx context.Context, event *wire.Event) (uint32, error) {
+	if r := e.home.Load(); r != nil {
+		return r.Home(ctx, event)
+	}
+	return 0, peer.ErrNotHome
+}
+
+// apply puts a catalog in force.
+func (e *edge) apply(s *catalog.Snapshot) error {
+	c, err := decision.Compile(s, e.keeper, catalog.DayOf(time.Now()))
+	if err != nil {
+		return err
+	}
+	e.server.Apply(c)
+	e.log.Info("catalog in force", "version", s.Version, "flights", len(s.Flights))
+	return nil
+}
+
+// run serves until ctx ends and the last batch has been sent.
+func (e *edge) run(ctx context.Context) error {
+	// What answers outlives ctx: while draining, views still land.
+	g, serving := errgroup.WithContext(context.WithoutCancel(ctx))
+	serving, stop := context.WithCancel(serving)
+	defer stop()
+	defer context.AfterFunc(ctx, e.ops.Drain)()
+	operations := &http.Server{Handler: e.ops, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+
+	// Before anybody asks: what is on disk is in force.
+	if err := e.up.Load(); err != nil {
+		return err
+	}
+	upstream, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g.Go(func() error {
+		defer stop()
+		return e.up.Run(upstream)
+	})
+	g.Go(func() error { return e.server.Serve(e.public) })
+	g.Go(func() error {
+		if err := operations.Serve(e.operations); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error { return e.tend(serving) })
+	if e.region != nil {
+		g.Go(func() error { return e.region.Run(serving) })
+	}
+	g.Go(func() error {
+		<-serving.Done()
+		cancel() // where a port failed, the holder drains all the same
+		bounded, done := context.WithTimeout(context.Background(), goodbye)
+		defer done()
+		return errors.Join(e.server.Shutdown(bounded), operations.Shutdown(bounded))
+	})
+	e.log.Info("serving", "public", e.public.Addr(), "ops", e.operations.Addr())
+	err := g.Wait()
+	e.log.Info("stopped")
+	return err
+}
+
+// tend keeps readiness and the accounts of daily caps current.
+func (e *edge) tend(ctx context.Context) error {
+	ready, roll := time.NewTicker(readyEvery), time.NewTicker(rollEvery)
+	defer ready.Stop()
+	defer roll.Stop()
+	for {
+		e.ready.Store(e.ops.Ready())
+		select {
+		case <-ctx.Done():
+			e.ready.Store(false)
+			return nil
+		case <-ready.C:
+		case <-roll.C:
+			e.server.Roll(e.keeper)
+		}
+	}
+}
+
+// checks are what /readyz asks for.
+func (e *edge) checks() []ops.Check {
+	return []ops.Check{
+		{Name: "state_dir", Look: e.keeper.Err},
+		{Name: "catalog", Look: func() error {
+			if e.server.Version() == 0 {
+				return errors.New("no catalog has come yet")
+			}
+			return nil
+		}},
+		{Name: "token_key", Look: func() error {
+			if e.keeper.Ring() == nil {
+				return errors.New("no token key has come yet")
+			}
+			return nil
+		}},
+		{Name: "holder", Look: func() error {
+			if !e.keeper.Status().Offering {
+				return errors.New("the core has not registered this node")
+			}
+			return nil
+		}},
+		{Name: "clock", Look: func() error {
+			if skew := time.Duration(e.keeper.Status().Skew) * time.Millisecond; skew.Abs() > maxSkew {
+				return fmt.Errorf("this clock is %v from the core's, expected at most %v", skew, maxSkew)
+			}
+			return nil
+		}},
+	}
+}
+
+// close frees what open took.
+func (e *edge) close() error {
+	var errs []error
+	if e.keeper != nil {
+		errs = append(errs, e.keeper.Close())
+	}
+	for _, l := range []net.Listener{e.public, e.operations, e.peers} {
+		if l != nil {
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	if e.server != nil {
+		e.server.Close()
+	}
+	if e.visitors.Places != nil {
+		e.visitors.Places.Close()
+	}
+	if e.visitors.Agents != nil {
+		e.visitors.Agents.Close()
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,78 @@
+// Command nearside-edge answers publishers: it decides which ad to show from
+// memory and from leased budgets, keeps views and clicks in its journal, and
+// exchanges with the core.
+//
+// Exit status: 0 when it was told to stop and has drained, 1 when it cannot go
+// on, 2 when its configuration is wrong, with one line on stderr that names
+// the key.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "nearside-edge:", err)
+	var wrong configError
+	if errors.As(err, &wrong) {
+		os.Exit(2)
+	}
+	os.Exit(1)
+}
+
+// configError is a configuration that cannot be used.
+type configError struct{ error }
+
+func (e configError) Unwrap() error { return e.error }
+
+// run serves until ctx ends, then drains.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var s settings
+	exited := false
+	parser, err := kong.New(&s,
+		kong.Name("nearside-edge"),
+		kong.Description("An edge of nearside: decides ads near their readers."),
+		kong.Vars{"version": versionText()},
+		kong.Configuration(yamlFile),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(int) { exited = true }),
+	)
+	if err != nil {
+		return err
+	}
+	parsed, err := parser.Parse(args)
+	if exited { // --help or --version has answered
+		return nil
+	}
+	if unread := new(fs.PathError); errors.As(err, &unread) {
+		err = fmt.Errorf("--config: %w", err)
+	}
+	if err != nil {
+		return configError{err}
+	}
+	if s.Check {
+		return s.print(stdout, parsed)
+	}
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	e, err := open(ctx, &s, log)
+	if err != nil {
+		return err
+	}
+	return errors.Join(e.run(ctx), e.close())
+}

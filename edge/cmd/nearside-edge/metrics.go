@@ -1,0 +1,133 @@
+package main
+
+import (
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nearside/edge/holder"
+	"nearside/edge/journal"
+)
+
+// expose names every counter of the edge.
+func (e *edge) expose() {
+	o, stats, up := e.ops, e.server.Stats(), e.up.Stats()
+	o.Counters("nearside_edge_decisions_total", "Decision requests by what became of them.", []string{"outcome"},
+		func(say func(float64, ...string)) {
+			stats.EachAnswer(func(answer string, n uint64) { say(float64(n), answer) })
+		})
+	o.Histogram("nearside_edge_decision_seconds", "Time inside the handler of decisions.", stats.Latency.Read)
+	o.Counters("nearside_edge_beacons_total", "Views, clicks and view times by what became of them.", []string{"event", "reason"},
+		func(say func(float64, ...string)) {
+			stats.EachBeacon(func(event, reason string, n uint64) { say(float64(n), event, reason) })
+		})
+	o.Counters("nearside_edge_verdicts_total", "What the holder judged of views and clicks.", []string{"verdict"},
+		func(say func(float64, ...string)) {
+			e.keeper.EachVerdict(func(v holder.Verdict, n uint64) { say(float64(n), v.String()) })
+		})
+	counter := func(name, help string, n interface{ Load() uint64 }) {
+		o.Counter(name, help, func() float64 { return float64(n.Load()) })
+	}
+	counter("nearside_edge_panics_total", "Requests that ended in a panic.", &stats.Panics)
+	counter("nearside_edge_rejected_total", "Requests that were not HTTP, too large or too slow.", &stats.Rejected)
+	counter("nearside_edge_template_failures_total", "Ads rendered with the built-in template because their type's own failed.", &stats.Templates)
+	counter("nearside_edge_exchanges_total", "Exchanges that the core answered.", &up.Exchanges)
+	counter("nearside_edge_exchange_failures_total", "Exchanges that failed.", &up.Failures)
+	counter("nearside_edge_exchanges_withheld_total", "Exchanges whose grants were not taken because the core forgot.", &up.Withheld)
+	counter("nearside_edge_catalogs_total", "Catalogs put in force.", &up.Catalogs)
+	counter("nearside_edge_bad_catalogs_total", "Catalogs that could not be read or applied.", &up.BadNews)
+	counter("nearside_edge_fences_total", "Times this node's holder was fenced.", &up.Fences)
+	o.Counter("nearside_edge_exchange_seconds_total", "Time from sending to the answer, of all answered exchanges.",
+		func() float64 { return float64(up.Nanos.Load()) / 1e9 })
+	o.Counter("nearside_edge_uncounted_total", "Decisions and refusals left out of reports for want of room.",
+		func() float64 { return float64(e.tally.Dropped()) })
+	o.Gauge("nearside_edge_stream_open", "Whether the core's stream is open.", func() float64 { return truth(up.Connected.Load()) })
+	o.Gauge("nearside_edge_catalog_version", "Version of the catalog in force.", func() float64 { return float64(e.server.Version()) })
+
+	o.Gauge("nearside_edge_exchange_age_seconds", "Time since the core last answered; -1 before the first time.", func() float64 {
+		heard := e.keeper.Status().HeardAt
+		if heard == 0 {
+			return -1
+		}
+		return time.Since(time.UnixMilli(heard)).Seconds()
+	})
+	o.Gauge("nearside_edge_clock_skew_seconds", "This clock less the core's.", func() float64 { return float64(e.keeper.Status().Skew) / 1000 })
+	o.Gauges("nearside_edge_leased", "What may still be debited here, of all leases.", []string{"unit"},
+		func(say func(float64, ...string)) { say(float64(e.keeper.Status().Available), "events") })
+	o.Counters("nearside_edge_spent_total", "What this holder has debited.", []string{"unit"},
+		func(say func(float64, ...string)) { say(float64(e.keeper.Status().Spent), "events") })
+	o.Gauge("nearside_edge_leases", "Leases held.", func() float64 { return float64(e.keeper.Status().Leases) })
+	o.Gauge("nearside_edge_batches_unacknowledged", "Sealed batches that the core has not acknowledged.", func() float64 { return float64(e.keeper.Status().Sealed) })
+	o.Gauge("nearside_edge_former_holders", "Fenced holders whose journals are still to be handed in.", func() float64 { return float64(e.keeper.Status().Former) })
+	o.Gauge("nearside_edge_paid_stopped", "Whether paid offers have stopped: too long without the core, or the disk nearly full.",
+		func() float64 { return truth(e.keeper.Status().PaidStopped) })
+	o.Gauge("nearside_edge_disk_free_bytes", "Room left where the journal is.", func() float64 { return float64(e.keeper.Status().DiskFree) })
+	e.exposeJournal()
+	load := newLoad()
+	o.Gauge("nearside_edge_saturation", "How busy this node is, from 0 to 1: the larger of its share of the processors and of connections.",
+		func() float64 { return max(load.read(), e.server.Connections()) })
+}
+
+// exposeJournal names the counters of the journal in use. They start over with
+// a new holder.
+func (e *edge) exposeJournal() {
+	counter := func(name, help string, read func(*journal.Stats) float64) {
+		e.ops.Counter(name, help, func() float64 {
+			if s := e.keeper.Journal(); s != nil {
+				return read(s)
+			}
+			return 0
+		})
+	}
+	counter("nearside_edge_journal_records_total", "Records appended.", func(s *journal.Stats) float64 { return float64(s.Appends.Load()) })
+	counter("nearside_edge_journal_refused_total", "Records for which there was no room.", func(s *journal.Stats) float64 { return float64(s.Refused.Load()) })
+	counter("nearside_edge_journal_commits_total", "Groups of records made durable.", func(s *journal.Stats) float64 { return float64(s.Commits.Load()) })
+	counter("nearside_edge_journal_bytes_total", "Bytes of those groups.", func(s *journal.Stats) float64 { return float64(s.Bytes.Load()) })
+	counter("nearside_edge_journal_sync_seconds_total", "Time spent making them durable.", func(s *journal.Stats) float64 { return float64(s.SyncNanos.Load()) / 1e9 })
+	counter("nearside_edge_journal_checkpoints_total", "Checkpoints taken.", func(s *journal.Stats) float64 { return float64(s.Checkpoints.Load()) })
+	e.ops.Gauge("nearside_edge_journal_segments", "Files of the journal.", func() float64 {
+		if s := e.keeper.Journal(); s != nil {
+			return float64(s.Segments.Load())
+		}
+		return 0
+	})
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// load measures this process's share of the processors it may use, between one
+// read and the next.
+type load struct {
+	mu   sync.Mutex
+	at   time.Time
+	used time.Duration
+	last float64
+}
+
+func newLoad() *load { return &load{at: time.Now(), used: processorTime()} }
+
+func (l *load) read() float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now, used := time.Now(), processorTime()
+	if passed := now.Sub(l.at); passed >= time.Second {
+		l.last = min(1, float64(used-l.used)/float64(passed)/float64(runtime.GOMAXPROCS(0)))
+		l.at, l.used = now, used
+	}
+	return l.last
+}
+
+func processorTime() time.Duration {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
