@@ -1,0 +1,610 @@
+package simulation
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"hash/fnv"
+	"maps"
+	"slices"
+
+	"nearside/core/ledger"
+	"nearside/edge/holder"
+	"nearside/sync/exchange"
+	"nearside/sync/lease"
+	"nearside/sync/token"
+	"nearside/sync/wire"
+)
+
+// oracle watches from outside: what every journal was given, what was
+// answered, what the core holds. It computes debits and sums by itself.
+type oracle struct {
+	w         *World
+	histories map[uint32]*history
+	foreign   map[ledger.EventKey][]place
+	keys      map[ledger.EventKey]holder.Verdict // answered as taken
+
+	holders map[uint32]ledger.Holder // of the core, when it was last checked
+	budgets map[lease.Budget]ledger.Budget
+	leases  map[ledger.LeaseKey]ledger.Lease
+	ceiling map[lease.Budget]int64 // the most that may ever be settled
+}
+
+// place is a record in a history.
+type place struct {
+	h   *history
+	pos uint64
+}
+
+// history is what one holder's journal was given and has not lost since.
+type history struct {
+	o        *oracle
+	holder   uint32
+	recs     []entry // the record at position n is recs[n-1]
+	durable  uint64
+	answered uint64 // the highest position that somebody was answered for
+	gone     bool   // its disk is lost
+	judged   map[ledger.EventKey]uint64
+	spent    map[lease.Budget]int64
+	controls map[uint32]uint64
+	said     map[lease.Budget]lease.Totals // the highest totals sent
+	batches  map[uint64]uint64             // number → hash of its content
+	last     uint64                        // position of the newest seal sent
+}
+
+// entry is one record. Its bytes are those that edge/holder documents.
+type entry struct {
+	bytes    []byte
+	kind     byte
+	outcome  exchange.Outcome
+	position uint64 // foreign
+	event    holder.Event
+}
+
+const (
+	kindJudged  = 2
+	kindForeign = 3
+	kindWaiting = 4
+	kindSeal    = 7
+	kindControl = 9
+)
+
+func newOracle(w *World) *oracle {
+	return &oracle{
+		w: w, histories: map[uint32]*history{}, foreign: map[ledger.EventKey][]place{},
+		keys: map[ledger.EventKey]holder.Verdict{}, ceiling: map[lease.Budget]int64{},
+	}
+}
+
+func (o *oracle) history(id uint32) *history {
+	h := o.histories[id]
+	if h == nil {
+		h = &history{o: o, holder: id, said: map[lease.Budget]lease.Totals{}, batches: map[uint64]uint64{}}
+		h.forget(0)
+		o.histories[id] = h
+	}
+	return h
+}
+
+func keyOf(e *holder.Event) ledger.EventKey {
+	return ledger.EventKey{Home: e.Holder, Boot: e.Boot, Seq: e.Seq, Kind: e.Kind}
+}
+
+// debit is an amount of a budget.
+type debit struct {
+	budget lease.Budget
+	amount int64
+}
+
+// owes is what an event costs, worked out from the rules and not by the code
+// that is under test.
+func owes(e *holder.Event) []debit {
+	price, sold, kind := e.ViewPrice, e.Flags&token.FlagViews != 0, lease.FlightViews
+	if e.Kind == exchange.Click {
+		price, sold, kind = e.ClickPrice, e.Flags&token.FlagClicks != 0, lease.FlightClicks
+	}
+	if !sold {
+		return nil
+	}
+	list := []debit{{lease.Of(kind, e.Flight, 0), 1}}
+	today := int32(e.Issued / day)
+	if e.Flags&token.FlagFlightDay != 0 && price > 0 {
+		list = append(list, debit{lease.Of(lease.FlightDay, e.Flight, today), price})
+	}
+	if e.Flags&token.FlagPublisherDay != 0 && price > 0 {
+		list = append(list, debit{lease.Of(lease.PublisherDay, e.Publisher, today), price})
+	}
+	return list
+}
+
+func (o *oracle) parse(rec []byte) entry {
+	x := entry{bytes: bytes.Clone(rec), kind: rec[1]}
+	switch x.kind {
+	case kindJudged:
+		x.outcome = exchange.Outcome(rec[2])
+		x.position, _ = binary.Uvarint(rec[3:])
+	case kindWaiting:
+		x.position, _ = binary.Uvarint(rec[2:])
+	}
+	e, _, err := holder.Late(rec)
+	if err != nil {
+		o.w.fail("I6", "a record that was just made cannot be read: %v", err)
+	}
+	x.event = e
+	return x
+}
+
+func (x *entry) counted() bool {
+	return x.kind == kindJudged && (x.outcome == exchange.Billed || x.outcome == exchange.Unbilled)
+}
+
+// recorded sees every record as the journal gets it.
+func (o *oracle) recorded(n *node, b *book, rec []byte) {
+	h := b.h
+	x := o.parse(rec)
+	h.recs = append(h.recs, x)
+	pos := uint64(len(h.recs))
+	if pos != b.st.Position() {
+		o.w.fail("I6", "%s: record %d of holder %d is at position %d", n.name, pos, h.holder, b.st.Position())
+	}
+	if x.counted() {
+		if at, twice := h.judged[keyOf(&x.event)]; twice {
+			o.w.fail("I6", "%s: %+v was judged at %d and again at %d", n.name, keyOf(&x.event), at, pos)
+		}
+	}
+	if x.kind == kindControl {
+		version, k := binary.Uvarint(rec[2:])
+		flight, _ := binary.Uvarint(rec[2+k:])
+		if version <= h.controls[uint32(flight)] {
+			o.w.fail("I11", "%s: control %d of flight %d after %d", n.name, version, flight, h.controls[uint32(flight)])
+		}
+	}
+	h.learn(&x, pos)
+	o.leasesOf(n, b)
+}
+
+// learn adds a record to what the history knows by key.
+func (h *history) learn(x *entry, pos uint64) {
+	switch {
+	case x.counted():
+		h.judged[keyOf(&x.event)] = pos
+		if x.outcome == exchange.Billed {
+			for _, d := range owes(&x.event) {
+				h.spent[d.budget] += d.amount
+			}
+		}
+	case x.kind == kindForeign:
+		h.o.foreign[keyOf(&x.event)] = append(h.o.foreign[keyOf(&x.event)], place{h, pos})
+	case x.kind == kindControl:
+		version, k := binary.Uvarint(x.bytes[2:])
+		flight, _ := binary.Uvarint(x.bytes[2+k:])
+		h.controls[uint32(flight)] = max(h.controls[uint32(flight)], version)
+	}
+}
+
+// leasesOf holds a holder's leases against what its records make, and against
+// what the core has committed.
+func (o *oracle) leasesOf(n *node, b *book) {
+	for _, id := range o.w.budgets(n.clock()) {
+		t, ok := b.st.Lease(id)
+		if t.Available() < 0 || t.Spent < 0 || t.Returned < 0 {
+			o.w.fail("I2", "%s: budget %x: %+v", n.name, int64(id), t)
+		}
+		if t.Spent != b.h.spent[id] {
+			o.w.fail("I6", "%s: budget %x: %d spent, its records make %d", n.name, int64(id), t.Spent, b.h.spent[id])
+		}
+		if core := o.w.core.mem.Leases[ledger.LeaseKey{Holder: b.h.holder, Budget: id}]; ok && t.Granted > core.Granted {
+			o.w.fail("I3", "%s: budget %x: granted %d, the core committed %d", n.name, int64(id), t.Granted, core.Granted)
+		}
+	}
+}
+
+// forget drops the records above a position.
+func (h *history) forget(pos uint64) {
+	for i := pos; i < uint64(len(h.recs)); i++ {
+		x := &h.recs[i]
+		if x.kind == kindForeign {
+			key := keyOf(&x.event)
+			h.o.foreign[key] = slices.DeleteFunc(h.o.foreign[key], func(p place) bool { return p.h == h && p.pos > pos })
+		}
+	}
+	h.recs = h.recs[:min(pos, uint64(len(h.recs)))]
+	h.judged, h.spent, h.controls = map[ledger.EventKey]uint64{}, map[lease.Budget]int64{}, map[uint32]uint64{}
+	for i := range h.recs {
+		if x := &h.recs[i]; x.kind != kindForeign {
+			h.learn(x, uint64(i+1))
+		}
+	}
+	h.durable = min(max(h.durable, pos), uint64(len(h.recs)))
+}
+
+// cut is a start after a crash: the journal now ends at pos.
+func (h *history) cut(pos uint64) {
+	w := h.o.w
+	if pos > uint64(len(h.recs)) {
+		w.fail("I6", "the journal of holder %d ends at %d, it was given %d records", h.holder, pos, len(h.recs))
+	}
+	if lost := uint64(len(h.recs)) - pos; lost > 0 {
+		w.say("tail-lost", "holder %d: %d records", h.holder, lost)
+	}
+	h.forget(pos)
+	h.durable = pos
+}
+
+// same holds a replayed record against the one that was written.
+func (h *history) same(pos uint64, rec []byte) error {
+	if pos == 0 || pos > uint64(len(h.recs)) || !bytes.Equal(h.recs[pos-1].bytes, rec) {
+		h.o.w.fail("I6", "holder %d: record %d is not the one that was written", h.holder, pos)
+	}
+	return nil
+}
+
+// replayed holds a state that came back from disk against the records.
+func (o *oracle) replayed(n *node, b *book) {
+	h := b.h
+	if got, want := b.st.Position(), uint64(len(h.recs)); got != want {
+		o.w.fail("I5", "%s: holder %d came back at %d of %d", n.name, h.holder, got, want)
+	}
+	o.leasesOf(n, b)
+	for flight, version := range h.controls {
+		if got := b.st.ControlOf(flight).Version; got != version {
+			o.w.fail("I11", "%s: holder %d came back with control %d of flight %d, it had %d", n.name, h.holder, got, flight, version)
+		}
+	}
+	for key := range h.judged {
+		known, viewed, clicked := b.st.Has(key.Home, key.Boot, key.Seq)
+		set := viewed
+		if key.Kind == exchange.Click {
+			set = clicked
+		}
+		if known && !set {
+			o.w.fail("I6", "%s: the bit of %+v is gone", n.name, key)
+		}
+	}
+}
+
+// answered is what a reader was told.
+func (o *oracle) answered(n *node, e *holder.Event, v holder.Verdict) {
+	o.w.count["answer "+v.String()]++
+	if !v.Taken() && v != holder.Duplicate {
+		return
+	}
+	key := keyOf(e)
+	var found []place
+	if h := o.histories[e.Holder]; h != nil && h.judged[key] > 0 {
+		found = append(found, place{h, h.judged[key]})
+	}
+	if v == holder.Foreign || v == holder.Duplicate {
+		found = append(found, o.foreign[key]...)
+	}
+	kept := false
+	for _, p := range found {
+		if p.pos <= p.h.durable {
+			p.h.answered = max(p.h.answered, p.pos)
+			kept = true
+		}
+	}
+	if !kept {
+		for _, h := range o.histories {
+			if h.gone && (h.holder == e.Holder || v != holder.Billed) {
+				return // the disk was lost while the answer was on its way
+			}
+		}
+		o.w.fail("I5", "%s answered %v for %+v, of which nothing is durable", n.name, v, key)
+	}
+	o.keys[key] = v
+}
+
+// lost says that a holder's disk, or its journal, proves nothing any more.
+func (o *oracle) lost(id uint32) {
+	if h := o.histories[id]; h != nil {
+		h.gone = true
+	}
+}
+
+// said sees every request as it leaves.
+func (o *oracle) said(n *node, b *book, r *wire.SyncRequest) {
+	h, batch := b.h, r.GetBatch()
+	if batch == nil {
+		return
+	}
+	c := batch.GetSeal()
+	if c.GetPosition() > h.durable || len(c.GetHash()) == 0 {
+		o.w.fail("I5", "%s sends %s, durable is %d", n.name, exchange.Describe(c), h.durable)
+	}
+	sum := fnv.New64a()
+	_, _ = sum.Write(marshal(batch))
+	if known, again := h.batches[c.GetBatch()]; again {
+		if known != sum.Sum64() {
+			o.w.fail("I7", "%s: batch %d of holder %d is not what it was", n.name, c.GetBatch(), h.holder)
+		}
+		return
+	}
+	h.batches[c.GetBatch()] = sum.Sum64()
+	t := batch.GetTotals()
+	for i, id := range t.GetBudget() {
+		now := lease.Totals{Granted: t.Granted[i], Spent: t.Spent[i], Returned: t.Returned[i]}
+		was := h.said[lease.Budget(id)]
+		if now.Granted < was.Granted || now.Spent < was.Spent || now.Returned < was.Returned {
+			o.w.fail("I7", "%s: budget %x: %+v after %+v", n.name, id, now, was)
+		}
+		h.said[lease.Budget(id)] = now
+	}
+	h.sealed(batch)
+}
+
+// sealed holds a batch against the records that it tells of.
+func (h *history) sealed(b *wire.Batch) {
+	w := h.o.w
+	spent := map[lease.Budget]int64{}
+	var views, clicks, unbilled, micros, foreign int64
+	end := b.GetSeal().GetPosition()
+	for i := range h.recs[:end] {
+		x := &h.recs[i]
+		inside := uint64(i) >= h.last
+		if x.kind == kindForeign && inside {
+			foreign++
+		}
+		if !x.counted() {
+			continue
+		}
+		debits := owes(&x.event)
+		if x.outcome == exchange.Billed {
+			for _, d := range debits {
+				spent[d.budget] += d.amount
+			}
+		}
+		switch {
+		case !inside:
+		case x.outcome == exchange.Unbilled:
+			unbilled++
+		default:
+			if x.event.Kind == exchange.View {
+				views++
+			} else {
+				clicks++
+			}
+			if len(debits) > 0 {
+				micros += x.event.Price()
+			}
+		}
+	}
+	h.last = end
+	t := b.GetTotals()
+	for i, id := range t.GetBudget() {
+		if t.Spent[i] != spent[lease.Budget(id)] {
+			w.fail("I6", "holder %d: batch %d says %d spent of budget %x, the records up to its seal make %d", h.holder, b.GetSeal().GetBatch(), t.Spent[i], id, spent[lease.Budget(id)])
+		}
+	}
+	r := b.GetRollups()
+	got := [...]int64{total(r.GetViews()), total(r.GetClicks()), total(r.GetUnbilledViews()) + total(r.GetUnbilledClicks()), total(r.GetSpentMicros()), int64(len(b.GetForeign()))}
+	if want := [...]int64{views, clicks, unbilled, micros, foreign}; got != want {
+		w.fail("I6", "holder %d: batch %d counts views, clicks, unbilled, micros, foreign as %v, its records make %v", h.holder, b.GetSeal().GetBatch(), got, want)
+	}
+}
+
+func total(list []int64) (n int64) {
+	for _, x := range list {
+		n += x
+	}
+	return n
+}
+
+// check holds the core's truth against the invariants and against itself as it
+// was before.
+func (o *oracle) check() {
+	c := o.w.core
+	if !c.changed {
+		return
+	}
+	c.changed = false
+	t := &c.mem.Truth
+	type sums struct{ outstanding, spent, returned int64 }
+	of := map[lease.Budget]sums{}
+	for _, key := range slices.SortedFunc(maps.Keys(t.Leases), func(a, b ledger.LeaseKey) int {
+		return cmp.Or(cmp.Compare(a.Holder, b.Holder), cmp.Compare(a.Budget, b.Budget))
+	}) {
+		l, was := t.Leases[key], o.leases[key]
+		s := of[key.Budget]
+		returned := l.Returned - was.Returned
+		of[key.Budget] = sums{s.outstanding + l.Available(), s.spent + l.Spent, s.returned + returned}
+		o.checkLease(key, l, was)
+	}
+	for _, id := range slices.Sorted(maps.Keys(t.Budgets)) {
+		b, was := t.Budgets[id], o.budgets[id]
+		s := of[id]
+		if b.Limit+b.Refunded != b.Unleased+b.Outstanding+b.Settled || min(b.Limit, b.Unleased, b.Outstanding, b.Settled, b.Refunded) < 0 {
+			o.w.fail("I1", "budget %x: %+v", int64(id), b)
+		}
+		if b.Outstanding != s.outstanding || b.Settled-b.Judged != s.spent {
+			o.w.fail("I1", "budget %x: %+v, its leases make %d outstanding and %d spent", int64(id), b, s.outstanding, s.spent)
+		}
+		if b.Settled < was.Settled {
+			o.w.fail("I7", "budget %x: settled %d after %d", int64(id), b.Settled, was.Settled)
+		}
+		switch {
+		case was.ID == 0:
+			o.ceiling[id] = b.Limit
+		case c.asked[id]:
+			o.ceiling[id] = max(b.Asked, was.Outstanding+was.Settled)
+		case b.Unleased-was.Unleased > s.returned:
+			o.w.fail("I8", "budget %x: %d more unleased, %d returned", int64(id), b.Unleased-was.Unleased, s.returned)
+		}
+		if b.Settled-b.Refunded > o.ceiling[id] {
+			o.w.fail("I10", "budget %x: settled %d of %d", int64(id), b.Settled, o.ceiling[id])
+		}
+	}
+	o.holders, o.budgets, o.leases = maps.Clone(t.Holders), maps.Clone(t.Budgets), maps.Clone(t.Leases)
+	clear(c.asked)
+}
+
+func (o *oracle) checkLease(key ledger.LeaseKey, l, was ledger.Lease) {
+	if l.Available() < 0 {
+		o.w.fail("I1", "lease %+v: %+v", key, l.Totals)
+	}
+	if l.Granted < was.Granted || l.Spent < was.Spent || l.Returned < was.Returned {
+		o.w.fail("I7", "lease %+v: %+v after %+v", key, l.Totals, was.Totals)
+	}
+	before, now := o.holders[key.Holder], o.w.core.mem.Holders[key.Holder]
+	if before.ID != 0 && before.State != ledger.Open && now.Batch != before.Batch {
+		o.w.fail("I4", "holder %d was %v and its batch %d was applied", key.Holder, before.State, now.Batch)
+	}
+	if before.ID != 0 && before.State != ledger.Open && l.Granted > was.Granted {
+		o.w.fail("I3", "holder %d was %v and was granted %d of %x", key.Holder, before.State, l.Granted, int64(key.Budget))
+	}
+	h := o.histories[key.Holder]
+	if h == nil {
+		return
+	}
+	said := h.said[key.Budget]
+	if now.State == ledger.Open && (l.Spent > said.Spent || l.Returned > said.Returned) {
+		o.w.fail("I8", "lease %+v: %+v, its open holder has said %+v", key, l.Totals, said)
+	}
+	if l.Returned != was.Returned && before.State == ledger.Fenced && now.State == ledger.Fenced {
+		o.w.fail("I9", "lease %+v: %d came back while its holder was fenced", key, l.Returned-was.Returned)
+	}
+	if now.State == ledger.Closed && before.State == ledger.Closed && (l.Spent != was.Spent || l.Returned != was.Returned) {
+		o.w.fail("I9", "lease %+v of a closed holder went from %+v to %+v", key, was.Totals, l.Totals)
+	}
+	if now.State == ledger.Closed && l.Available() != 0 {
+		o.w.fail("I9", "lease %+v of a closed holder has %d left", key, l.Available())
+	}
+}
+
+// effect is the one thing that became of an event.
+type effect struct {
+	event  holder.Event
+	billed bool
+	home   bool // judged by its home
+	at     uint64
+}
+
+// settle is the account at the end, when everybody has said everything.
+func (o *oracle) settle() {
+	w, t := o.w, &o.w.core.mem.Truth
+	effects := map[ledger.EventKey]effect{}
+	for _, id := range slices.Sorted(maps.Keys(t.Holders)) {
+		at := t.Holders[id]
+		if at.State != ledger.Closed {
+			w.fail("sum", "holder %d is %v at the end", id, at.State)
+		}
+		h := o.history(id)
+		if at.Position > uint64(len(h.recs)) {
+			w.fail("I7", "the core's cursor of holder %d is at %d of %d", id, at.Position, len(h.recs))
+		}
+		for i := range h.recs[:at.Position] {
+			if x := &h.recs[i]; x.counted() {
+				effects[keyOf(&x.event)] = effect{x.event, x.outcome == exchange.Billed, true, x.position}
+			}
+		}
+	}
+	want := map[uint32]ledger.Counts{}
+	for key, f := range t.Foreign {
+		e, err := holder.EventFrom(f.Event)
+		if err != nil {
+			w.fail("protocol", "%v", err)
+		}
+		mine, counted := effects[key]
+		switch f.Outcome {
+		case exchange.Billed, exchange.Unbilled:
+			switch {
+			case !counted:
+				effects[key] = effect{event: e, billed: f.Outcome == exchange.Billed}
+			case mine.at != f.Position || mine.billed != (f.Outcome == exchange.Billed):
+				w.fail("I4", "%+v was judged by its home, and as %d (foreign %d) by the core", key, f.Outcome, f.Position)
+			}
+		case exchange.Duplicate:
+			if !counted && w.now-e.Issued < 0 {
+				w.fail("I6", "%+v is called a duplicate of nothing", key)
+			}
+		case exchange.NotViewed:
+		case ledger.HomeLost:
+			c := want[e.Flight]
+			c.HomeLost++
+			want[e.Flight] = c
+		default:
+			w.fail("sum", "%+v waits at the end", key)
+		}
+	}
+	o.account(effects, want)
+	o.promises(effects)
+}
+
+// account holds reports and budgets against the events.
+func (o *oracle) account(effects map[ledger.EventKey]effect, want map[uint32]ledger.Counts) {
+	w, t := o.w, &o.w.core.mem.Truth
+	settled := map[lease.Budget]int64{}
+	for key, x := range effects {
+		c := want[x.event.Flight]
+		view := key.Kind == exchange.View
+		switch {
+		case x.billed && view:
+			c.Views++
+		case x.billed:
+			c.Clicks++
+		case view:
+			c.UnbilledViews++
+		default:
+			c.UnbilledClicks++
+		}
+		debits := owes(&x.event)
+		if x.billed && len(debits) > 0 {
+			c.Spent += x.event.Price()
+			for _, d := range debits {
+				settled[d.budget] += d.amount
+			}
+		}
+		want[x.event.Flight] = c
+	}
+	sums := ledger.Totals(t.Rollups)
+	for i := range w.plan.flights {
+		id := w.plan.flights[i].id
+		if sums[id] != want[id] || t.Totals[id] != want[id] {
+			w.fail("sum", "flight %d: reports say %+v, totals %+v, its events make %+v", id, sums[id], t.Totals[id], want[id])
+		}
+		w.count["billed"] += int(want[id].Views + want[id].Clicks)
+		w.count["unbilled"] += int(want[id].UnbilledViews + want[id].UnbilledClicks)
+		w.count["home lost"] += int(want[id].HomeLost)
+	}
+	for id, b := range t.Budgets {
+		if b.Settled != settled[id] || b.Outstanding != 0 {
+			w.fail("sum", "budget %x: %d settled and %d outstanding, its events make %d", int64(id), b.Settled, b.Outstanding, settled[id])
+		}
+	}
+}
+
+// promises looks for every event that a reader was answered for.
+func (o *oracle) promises(effects map[ledger.EventKey]effect) {
+	w, t := o.w, &o.w.core.mem.Truth
+	for key, v := range o.keys {
+		w.count["answered"]++
+		if _, ok := effects[key]; ok {
+			continue
+		}
+		if f, ok := t.Foreign[key]; ok && f.Outcome != exchange.Duplicate {
+			continue
+		}
+		excused := false
+		for _, id := range o.keepers(key) {
+			excused = excused || o.histories[id].gone
+		}
+		if excused {
+			w.count["answered and lost with a disk"]++
+			continue
+		}
+		w.fail("sum", "%+v was answered as %v and counted nowhere", key, v)
+	}
+}
+
+// keepers are the holders whose journals had the event.
+func (o *oracle) keepers(key ledger.EventKey) []uint32 {
+	var ids []uint32
+	for _, id := range slices.Sorted(maps.Keys(o.histories)) {
+		h := o.histories[id]
+		_, judged := h.judged[key]
+		if judged || slices.ContainsFunc(o.foreign[key], func(p place) bool { return p.h == h }) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
