@@ -16,7 +16,7 @@ E2E   := nearside/dev/e2e
 SHORT  = $(shell $(GO) list ./... | grep -v '^$(E2E)$$')
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test need vet lint unit e2e bench fuzz generate geo terraform-test clean
+.PHONY: help build run test need vet lint unit e2e simulate bench fuzz generate geo terraform-test clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ unit: $(LINT) ## the tests that start no world
 
 e2e: ## the tests that drive the real binaries
 	$(GO) test -race -timeout 15m -count=1 -v $(E2E)
+
+simulate: ## SEEDS (1000) simulated worlds that break, beginning with seed FROM (1)
+	$(GO) test ./dev/simulation -run 'TestSeeds$$' -count=1 -v -timeout 0 -seeds=$(or $(SEEDS),1000) -from=$(or $(FROM),1)
 
 FUZZTIME ?= 10s
 fuzz: ## every fuzz target for FUZZTIME (10s)
