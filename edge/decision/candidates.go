@@ -18,11 +18,11 @@ type Shape struct {
 }
 
 // Candidates are the flights that requests of one shape could match, by tier.
-// They hold for one catalog and never change.
+// They hold for one catalog, since shapes of another are never the same, and
+// do not change.
 type Candidates struct {
-	catalog *Catalog
-	shape   Shape
-	tiers   [catalog.House + 1][]candidate
+	shape Shape
+	tiers [catalog.House + 1][]candidate
 }
 
 // Len is how many flights there are.
@@ -86,7 +86,7 @@ func (c *Catalog) Shape(r *Request, s *Scratch, now int64) Shape {
 // Candidates finds the candidates of the request that Shape has last read into
 // the scratch.
 func (c *Catalog) Candidates(s *Scratch) *Candidates {
-	set := &Candidates{catalog: c, shape: s.shape}
+	set := &Candidates{shape: s.shape}
 	if s.shape == (Shape{}) {
 		return set
 	}
@@ -113,7 +113,7 @@ func (c *Catalog) Candidates(s *Scratch) *Candidates {
 // same request into the scratch; candidates that are nil, of another shape or
 // of another catalog are not used.
 func (c *Catalog) DecideAmong(set *Candidates, r *Request, s *Scratch, now int64, seed uint64, out *Outcome) {
-	if set == nil || set.catalog != c || set.shape != s.shape || set.shape == (Shape{}) {
+	if set == nil || set.shape != s.shape || set.shape == (Shape{}) {
 		c.Decide(r, s, now, seed, out)
 		return
 	}

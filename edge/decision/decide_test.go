@@ -354,17 +354,17 @@ func TestShape(t *testing.T) {
 		t.Error("another day has the same shape, though a flight asks for days")
 	}
 	r := base()
-	r.Keywords = []string{"go"}
+	r.Keywords, r.Country = []string{"go"}, [2]byte{'U', 'S'}
 	keyed := c.Shape(r, &s, now)
 	set := c.Candidates(&s)
 	r.Keywords = nil
 	var out decision.Outcome
 	c.Shape(r, &s, now)
-	if c.DecideAmong(set, r, &s, now, 1, &out); out.Filled || keyed == plain {
-		t.Errorf("candidates of another shape were used: %+v", out)
+	if c.DecideAmong(set, r, &s, now, 1, &out); out.Filled || keyed == plain || set.Len() != 1 {
+		t.Errorf("%d candidates of another shape were used: %+v", set.Len(), out)
 	}
-	if set.Cost() <= 0 {
-		t.Error("candidates cost nothing")
+	if empty := new(decision.Candidates); set.Cost() <= empty.Cost() || empty.Cost() <= 0 {
+		t.Errorf("one candidate costs %d, none %d", set.Cost(), empty.Cost())
 	}
 }
 

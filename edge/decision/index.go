@@ -35,7 +35,7 @@ type index struct {
 	// tiers[t] is the first word of tier t, tiers[t+1] where it ends.
 
 	open       set
-	openWords  bitset // the words of open that are not zero
+	openWords  bitset    // the words of open that are not zero
 	byKeyword  []posting // by number
 	byTopic    []posting
 	byHost     []posting
@@ -445,21 +445,21 @@ func (c *Catalog) collect(s *Scratch, tier catalog.CampaignType) {
 }
 
 func (q *query) inGroups(w int) uint64 {
-	var any uint64
+	var all uint64
 	for _, g := range q.publisher.groups {
-		any |= g[w]
+		all |= g[w]
 	}
-	return any
+	return all
 }
 
 func (q *query) ofTypes(x *index, w int) uint64 {
-	var any uint64
+	var all uint64
 	for _, p := range q.placements {
 		if p.adType >= 0 {
-			any |= x.adTypes[p.adType][w]
+			all |= x.adTypes[p.adType][w]
 		}
 	}
-	return any
+	return all
 }
 
 // priority is the highest of the placements that a live ad of the flight

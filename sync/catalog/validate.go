@@ -120,8 +120,8 @@ func (s *Snapshot) Validate() error {
 		if err := errors.Join(
 			exists("publisher", p.Publisher, publishers),
 			words("keywords", p.Keywords),
-			shares("distances", p.Distances, math.MaxFloat64),
-			shares("similarities", p.Similarities, math.MaxFloat64),
+			shares("distances", p.Distances),
+			shares("similarities", p.Similarities),
 		); err != nil {
 			return at(fmt.Sprintf("pages[%d]", i), p.URL, err)
 		}
@@ -216,9 +216,9 @@ func (s *Shares) validate() error {
 		}
 	}
 	return errors.Join(
-		shares("countries", s.Countries, math.MaxFloat64),
-		shares("regions", s.GeoRegions, math.MaxFloat64),
-		shares("publishers", s.Publishers, math.MaxFloat64),
+		shares("countries", s.Countries),
+		shares("regions", s.GeoRegions),
+		shares("publishers", s.Publishers),
 	)
 }
 
@@ -351,9 +351,9 @@ func share(path string, x, limit float64) error {
 	return nil
 }
 
-func shares(path string, m map[string]float64, limit float64) error {
+func shares(path string, m map[string]float64) error {
 	for key, x := range m {
-		if err := share(fmt.Sprintf("%s[%.80q]", path, key), x, limit); err != nil {
+		if err := share(fmt.Sprintf("%s[%.80q]", path, key), x, math.MaxFloat64); err != nil {
 			return err
 		}
 	}
