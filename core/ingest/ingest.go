@@ -1,0 +1,302 @@
+package ingest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"nearside/core/ledger"
+	"nearside/sync/lease"
+	"nearside/sync/wire"
+)
+
+// Publisher knows what edges should have. core/publish is one.
+type Publisher interface {
+	// Current is the newest published catalog; version 0: there is none.
+	Current() (version uint64, bytes []byte)
+	// Controls are those above since, by version; ControlVersion is the highest.
+	Controls(since uint64) []*wire.Control
+	ControlVersion() uint64
+	// Subscribe gives a channel that holds a token whenever the above may have
+	// changed; it is forgotten when ctx ends.
+	Subscribe(ctx context.Context) <-chan struct{}
+}
+
+// Options of a Server; zero values stand for the defaults.
+type Options struct {
+	Rules     ledger.Rules  // default ledger.DefaultRules()
+	Window    time.Duration // how long a group gathers; default 20 ms
+	Group     int           // most holders in a group; default 256
+	Queue     int           // most requests waiting; default 4096
+	Heartbeat time.Duration // of a Watch stream; default 10 s
+	// Patience is how long this core has to be up before it closes holders for
+	// their silence; default 10 min. Edges come back within seconds.
+	Patience time.Duration
+	Log      *slog.Logger
+}
+
+func (o *Options) defaults() {
+	if o.Rules == (ledger.Rules{}) {
+		o.Rules = ledger.DefaultRules()
+	}
+	orDefault(&o.Window, 20*time.Millisecond)
+	orDefault(&o.Group, 256)
+	orDefault(&o.Queue, 4096)
+	orDefault(&o.Heartbeat, 10*time.Second)
+	orDefault(&o.Patience, 10*time.Minute)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Stats are counted since the process began.
+type Stats struct {
+	Exchanges  atomic.Int64 // answered
+	Groups     atomic.Int64 // transactions
+	GroupNanos atomic.Int64 // spent in them
+	Rows       atomic.Int64 // leases written
+	Failed     atomic.Int64 // groups that had to be repeated holder by holder, or failed
+	Refused    atomic.Int64 // requests refused: malformed, or failing alone
+	Full       atomic.Int64 // requests refused because the queue was full
+	Denied     atomic.Int64 // wrong credentials
+	Fenced     atomic.Int64 // holders fenced by what they said
+	Forgotten  atomic.Int64 // proofs that the core lost history
+	Expired    atomic.Int64 // holders closed for their silence
+	Judged     atomic.Int64 // foreign events judged by the core
+	HomeLost   atomic.Int64 // of these, refused because their home is gone
+	Watching   atomic.Int64 // open streams
+	Waiting    atomic.Int64 // requests in the queue
+}
+
+// Server answers edges. Run must run for it to answer.
+type Server struct {
+	store     ledger.Store
+	publisher Publisher
+	o         Options
+	log       *slog.Logger
+	stats     Stats
+
+	queue   chan *pending
+	stopped chan struct{} // closed when Run will answer no more
+	sweep   chan struct{} // holds a token where events wait for the core's verdict
+	keys    atomic.Pointer[[]*wire.TokenKey]
+	feed    *feed
+	days    days
+	known   credentials
+	pace    pace
+
+	mu       sync.Mutex
+	watchers map[uint32]*watcher  // by holder
+	keysSaid map[uint32]time.Time // when a holder was last told the keys
+}
+
+// New makes a server over a store; publisher knows what edges should have.
+func New(store ledger.Store, publisher Publisher, o Options) *Server {
+	o.defaults()
+	return &Server{
+		store: store, publisher: publisher, o: o, log: o.Log,
+		queue:    make(chan *pending, o.Queue),
+		stopped:  make(chan struct{}),
+		sweep:    make(chan struct{}, 1),
+		feed:     newFeed(),
+		days:     days{none: map[lease.Budget]time.Time{}},
+		known:    credentials{hashes: map[uint32][]byte{}, lookups: make(chan struct{}, 8)},
+		watchers: map[uint32]*watcher{},
+		keysSaid: map[uint32]time.Time{},
+	}
+}
+
+// Stats counts what happened.
+func (s *Server) Stats() *Stats { return &s.stats }
+
+// Ready says why edges would not be answered; nil: they are.
+func (s *Server) Ready(context.Context) error {
+	select {
+	case <-s.stopped:
+		return errors.New("stopping")
+	default:
+	}
+	if s.keys.Load() == nil {
+		return errors.New("no token keys were read yet")
+	}
+	return nil
+}
+
+// Run answers until ctx ends; what was taken by then is still answered. It may
+// run once.
+func (s *Server) Run(ctx context.Context) {
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	parts.Go(func() { s.every(ctx, time.Hour, "rotate token keys", s.rotate) })
+	parts.Go(func() { s.every(ctx, max(s.o.Rules.Interval, 100*time.Millisecond), "read budgets", s.poll) })
+	parts.Go(func() { s.sweeps(ctx) })
+	s.groups(ctx)
+	s.endWatchers()
+}
+
+// every does something now and each interval; what fails is tried again within
+// a second or the interval.
+func (s *Server) every(ctx context.Context, interval time.Duration, doing string, do func(context.Context) error) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		next := interval
+		err := do(ctx)
+		if err != nil && ctx.Err() == nil {
+			next = min(interval, time.Second)
+			if !failing {
+				s.log.Error("cannot "+doing, "error", err)
+			}
+		}
+		failing = err != nil
+		timer.Reset(next)
+	}
+}
+
+func (s *Server) rotate(ctx context.Context) error {
+	keys, err := ledger.RotateKeys(ctx, s.store, time.Now().UnixMilli(), s.o.Rules, func() []byte {
+		secret := make([]byte, 32)
+		_, _ = rand.Read(secret) // never fails
+		return secret
+	})
+	if err == nil {
+		s.keys.Store(&keys)
+	}
+	return err
+}
+
+// poll brings what other cores, and people, have done to budgets.
+func (s *Server) poll(ctx context.Context) error {
+	oldest := ledger.OldestDay(time.Now().UnixMilli())
+	var budgets []ledger.Budget
+	if err := s.store.Budgets(ctx, oldest, func(b ledger.Budget) { budgets = append(budgets, b) }); err != nil {
+		return err
+	}
+	s.feed.note(budgets)
+	s.feed.forget(oldest)
+	return nil
+}
+
+// sweepInterval is how often what is due is looked for.
+const sweepInterval = 10 * time.Second
+
+func (s *Server) sweeps(ctx context.Context) {
+	started := time.Now()
+	ticker := time.NewTicker(sweepInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-s.sweep:
+		}
+		rules := s.o.Rules
+		if time.Since(started) < s.o.Patience {
+			rules.FenceAfter = 0
+		}
+		swept, err := ledger.Sweep(ctx, s.store, time.Now().UnixMilli(), rules)
+		s.stats.Expired.Add(int64(len(swept.Expired)))
+		s.stats.Judged.Add(int64(swept.Judged.Events))
+		s.stats.HomeLost.Add(int64(swept.Judged.Lost))
+		s.feed.note(swept.Judged.Budgets)
+		for _, id := range swept.Expired {
+			s.log.Error("holder closed for its silence", "holder", id, "fence_after", rules.FenceAfter)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("cannot judge and expire", "error", err)
+		}
+	}
+}
+
+// wakeSweep asks for a sweep soon.
+func (s *Server) wakeSweep() {
+	select {
+	case s.sweep <- struct{}{}:
+	default:
+	}
+}
+
+// Register implements wireconnect.ExchangeHandler. The join token was checked.
+func (s *Server) Register(ctx context.Context, r *wire.RegisterRequest) (*wire.RegisterResponse, error) {
+	keys := s.keys.Load()
+	if keys == nil {
+		return nil, connect.NewError(connect.CodeUnavailable, errors.New("the core is starting"))
+	}
+	if err := ledger.ValidateRegister(r); err != nil {
+		return nil, s.invalid(err)
+	}
+	var random [32]byte
+	_, _ = rand.Read(random[:]) // never fails
+	secret := hex.EncodeToString(random[:])
+	got, err := ledger.Register(ctx, s.store, r, ledger.Hash(secret), time.Now().UnixMilli(), s.o.Rules)
+	switch {
+	case errors.Is(err, ledger.ErrNameHeld):
+		return nil, connect.NewError(connect.CodeAlreadyExists, err)
+	case err != nil:
+		s.log.Error("cannot register", "region", r.GetRegion(), "node", r.GetNode(), "error", err)
+		return nil, away()
+	}
+	if got.Fenced != 0 {
+		s.log.Error("holder fenced: another state directory took its name", "holder", got.Fenced, "by", got.Holder, "region", r.GetRegion(), "node", r.GetNode())
+	}
+	s.log.Info("registered", "holder", got.Holder, "region", r.GetRegion(), "node", r.GetNode(), "version", r.GetVersion())
+	return &wire.RegisterResponse{Holder: got.Holder, Secret: fmt.Sprintf("%d.%s", got.Holder, secret), Keys: *keys}, nil
+}
+
+// HandIn implements wireconnect.ExchangeHandler.
+func (s *Server) HandIn(ctx context.Context, r *wire.HandInRequest) (*wire.HandInResponse, error) {
+	if err := own(ctx, r.GetHolder()); err != nil {
+		return nil, err
+	}
+	if err := ledger.ValidateHandIn(r); err != nil {
+		return nil, s.invalid(err)
+	}
+	response, err := ledger.HandIn(ctx, s.store, r, time.Now().UnixMilli())
+	switch {
+	case errors.Is(err, ledger.ErrNotFenced), errors.Is(err, ledger.ErrBehind):
+		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
+	case err != nil:
+		s.log.Error("cannot take a hand-in", "holder", r.GetHolder(), "error", err)
+		return nil, away()
+	}
+	s.log.Info("handed in", "holder", r.GetHolder(), "windows", len(r.GetWindows()), "late", len(r.GetLate()), "last", r.GetLast())
+	s.wakeSweep()
+	return response, nil
+}
+
+// away is told instead of a store's error, which is nothing to an edge.
+func away() error {
+	return connect.NewError(connect.CodeUnavailable, errors.New("the core cannot reach its database"))
+}
+
+// invalid refuses what no edge of ours would say.
+func (s *Server) invalid(err error) error {
+	s.stats.Refused.Add(1)
+	if errors.Is(err, ledger.ErrProtocol) {
+		return connect.NewError(connect.CodeFailedPrecondition, err)
+	}
+	return connect.NewError(connect.CodeInvalidArgument, errors.New(strings.ReplaceAll(err.Error(), "\n", "; ")))
+}
