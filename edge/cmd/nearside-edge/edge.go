@@ -40,6 +40,10 @@ const (
 	goodbye = 5 * time.Second
 )
 
+// drainFor is how long the last views and the last batch may take. Who stops an
+// edge waits for 30 s. Tests shorten it.
+var drainFor = 20 * time.Second
+
 // edge is one node with all its parts.
 type edge struct {
 	log      *slog.Logger
@@ -85,7 +89,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 	e.tally = uplink.NewTally(names, uint8(decision.Lease))
 	e.up, err = uplink.New(uplink.Config{
 		Core: s.Core, JoinToken: s.joinToken, Region: s.Region, Node: s.Node, PublicURL: s.PublicURL,
-		Version: versionText(), Interval: s.ExchangeInterval, Apply: e.apply, Log: log,
+		Version: versionText(), Interval: s.ExchangeInterval, DrainFor: drainFor, Apply: e.apply, Log: log,
 	}, e.keeper, e.tally)
 	if err != nil {
 		return e, err
