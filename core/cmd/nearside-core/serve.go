@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"nearside/core/admin"
+	"nearside/core/ingest"
 	"nearside/core/ops"
 	"nearside/core/postgres"
 	"nearside/core/publish"
@@ -21,12 +22,19 @@ const stopTime = 10 * time.Second
 
 type serveCommand struct {
 	AdminListen string `help:"Where people and scripts come in." env:"NEARSIDE_ADMIN_LISTEN" default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	SyncListen  string `help:"Where edges come in. Default: the admin port + 1." env:"NEARSIDE_SYNC_LISTEN" placeholder:"HOST:PORT"`
 	OpsListen   string `help:"Readiness, metrics and profiles; not for the public. Default: the admin port + 2." env:"NEARSIDE_OPS_LISTEN" placeholder:"HOST:PORT"`
 }
 
 // Validate is called by kong once everything is read.
 func (c *serveCommand) Validate() error {
 	if err := address("--admin-listen", c.AdminListen); err != nil {
+		return err
+	}
+	if c.SyncListen == "" {
+		c.SyncListen = beside(c.AdminListen, 1)
+	}
+	if err := address("--sync-listen", c.SyncListen); err != nil {
 		return err
 	}
 	if c.OpsListen == "" {
@@ -42,7 +50,11 @@ func (c *serveCommand) Run(e *env) error {
 			return fmt.Errorf("publish the catalog (was nearside-core migrate run?): %w", err)
 		}
 		api := admin.New(db, admin.Options{Version: versionText(), Wake: publisher.Wake, Log: e.log})
+		edges := ingest.New(db.Ledger(), publisher, ingest.Options{Log: e.log})
+		syncMux := http.NewServeMux()
+		syncMux.Handle(edges.Handler())
 		port := ops.New(e.log, versionText(),
+			ops.Check{Name: "exchange", Look: edges.Ready},
 			ops.Check{Name: "database", Look: db.Ping},
 			ops.Check{Name: "catalog", Look: func(context.Context) error {
 				if version, _ := publisher.Current(); version == 0 {
@@ -60,9 +72,12 @@ func (c *serveCommand) Run(e *env) error {
 		defer stop()
 		parts.Go(func() { publisher.Run(ctx) })
 
-		failures := make(chan error, 2)
+		parts.Go(func() { edges.Run(ctx) })
+
+		failures := make(chan error, 3)
 		servers := []*server{
 			{name: "admin", address: c.AdminListen, handler: api},
+			{name: "sync", address: c.SyncListen, handler: syncMux, slow: true, h2c: true},
 			{name: "ops", address: c.OpsListen, handler: port, slow: true},
 		}
 		for _, s := range servers {
@@ -88,6 +103,7 @@ type server struct {
 	address string
 	handler http.Handler
 	slow    bool // answers may take long (profiles, streams)
+	h2c     bool // also speaks HTTP/2 without TLS, which the exchange needs
 
 	http *http.Server
 	done chan struct{} // closed when nothing serves any more
@@ -111,6 +127,12 @@ func (s *server) start(ctx context.Context, log *slog.Logger, failures chan<- er
 	}
 	if s.slow {
 		s.http.ReadTimeout, s.http.WriteTimeout = 0, 0
+	}
+	if s.h2c {
+		var protocols http.Protocols
+		protocols.SetHTTP1(true)
+		protocols.SetUnencryptedHTTP2(true)
+		s.http.Protocols = &protocols
 	}
 	s.done = make(chan struct{})
 	go func() {
