@@ -30,6 +30,7 @@
 //	database           which database the state belongs to
 //	admin.token        for the admin API
 //	join.token         with which edges join
+//	gossip.key         with which the edges of the regions encrypt their gossip
 //	edges/NAME/        state directory of an edge
 //	log/NAME.log       what each process said
 package world

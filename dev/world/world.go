@@ -3,6 +3,8 @@ package world
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -117,7 +119,7 @@ func (w *World) takeDir() error {
 	} else if err := waitForOld(context.Background(), w.config.file("postgres")); err != nil {
 		return err
 	}
-	for _, name := range []string{"postgres", "postgres.password", "database", "admin.token", "join.token", "edges", "log"} {
+	for _, name := range []string{"postgres", "postgres.password", "database", "admin.token", "join.token", "gossip.key", "edges", "log"} {
 		if err := os.RemoveAll(w.config.file(name)); err != nil {
 			return err
 		}
@@ -144,6 +146,13 @@ func (w *World) start(ctx context.Context) error {
 	}
 	if _, err := w.secret("join.token", func() (string, error) {
 		return w.command(ctx, database, nil, "join-token", "create", "--name", "nearside-dev")
+	}); err != nil {
+		return err
+	}
+	if _, err := w.secret("gossip.key", func() (string, error) {
+		key := make([]byte, 32)
+		_, err := rand.Read(key)
+		return base64.StdEncoding.EncodeToString(key), err
 	}); err != nil {
 		return err
 	}
@@ -202,6 +211,7 @@ func (w *World) startEdges() error {
 				"--peer-listen", address(port + peer),
 				"--public-url", url(port + public),
 				"--core", core,
+				"--gossip-key-file", c.file("gossip.key"),
 				"--join-token-file", c.file("join.token"),
 				"--state-dir", dir,
 				// readers come through one proxy, so that they can be of any country
@@ -209,6 +219,11 @@ func (w *World) startEdges() error {
 				"--rate-limits=false",
 				"--debug-headers",
 			}, c.EdgeArgs...)
+			for k := range c.Nodes {
+				if k != j {
+					args = append(args, "--seeds", address(c.edgePort(i, k)+gossip))
+				}
+			}
 			w.Edges = append(w.Edges, w.process(name, syscall.SIGKILL, func() *exec.Cmd {
 				cmd := exec.Command(filepath.Join(c.Programs, "nearside-edge"), args...)
 				cmd.Env = environment()

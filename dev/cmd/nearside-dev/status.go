@@ -78,7 +78,7 @@ func (s *status) draw(ctx context.Context) {
 			p50, p99 = quantile(0.50, before.times, now.times), quantile(0.99, before.times, now.times)
 		}
 		line("%-12s %6s %11s %9s %9s %6s %9s %12.0f %12.0f", name, fmt.Sprintf("%d/%d", now.up, now.nodes), rate, p50, p99, fill,
-			fmt.Sprintf("%.1f s", now.age), now.leased, now.spent)
+			fmt.Sprintf("%.1f s", math.Max(now.age, 0)), now.leased, now.spent)
 	}
 	line("leased and spent count events; exchange is the time since the core last answered")
 	s.drawn = len(regions.names) + 2
