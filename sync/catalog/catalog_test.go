@@ -210,6 +210,7 @@ func TestValidate(t *testing.T) {
 		{`ads[1].slug: "spring-1" is repeated`, func(s *Snapshot) { s.Ads[1].Slug = "spring-1" }},
 		{`publishers[0] ("docs"): groups[1]: 7 does not exist`, func(s *Snapshot) { s.Publishers[0].Groups[1] = 7 }},
 		{`publishers[0] ("docs"): groups[1]: 2 after 3: not sorted`, func(s *Snapshot) { s.Publishers[0].Groups = []uint32{3, 2} }},
+		{`publishers[0] ("docs"): groups[1]: 2 after 2: not sorted or repeated`, func(s *Snapshot) { s.Publishers[0].Groups = []uint32{2, 2} }},
 		{`publishers[0] ("docs"): daily_cap_micros: -5 is negative`, func(s *Snapshot) { s.Publishers[0].DailyCap = -5 }},
 		{`publishers[0] ("docs"): sampled_ctr: NaN is not from 0 to 100`, func(s *Snapshot) { s.Publishers[0].SampledCTR = math.NaN() }},
 		{`publishers[0] ("docs"): token_hashes[0]: 3 bytes, not 32`, func(s *Snapshot) { s.Publishers[0].TokenHashes[0] = []byte("abc") }},
