@@ -165,13 +165,16 @@ func compileBazaar(t testing.TB, n int) *decision.Catalog {
 // for requests whose candidates are in a cache (seen). Reading the request and
 // naming its shape are part of both.
 func BenchmarkDecide(b *testing.B) {
-	for _, n := range []int{10, 1000, 100_000} {
-		c := compileBazaar(b, n)
+	for _, size := range []struct {
+		name    string
+		flights int
+	}{{"10", 10}, {"1k", 1000}, {"100k", 100_000}} {
+		c := compileBazaar(b, size.flights)
 		requests := visits(c, 512)
 		now := noon.UnixMilli()
 		var s decision.Scratch
 		var out decision.Outcome
-		b.Run(fmt.Sprintf("flights=%d/unseen", n), func(b *testing.B) {
+		b.Run(size.name+"/unseen", func(b *testing.B) {
 			b.ReportAllocs()
 			filled, total := 0, int64(0)
 			for i := 0; b.Loop(); i++ {
@@ -183,7 +186,7 @@ func BenchmarkDecide(b *testing.B) {
 			}
 			b.ReportMetric(float64(filled)/float64(total), "fill")
 		})
-		b.Run(fmt.Sprintf("flights=%d/seen", n), func(b *testing.B) {
+		b.Run(size.name+"/seen", func(b *testing.B) {
 			b.ReportAllocs()
 			cache := make(map[decision.Shape]*decision.Candidates)
 			candidates := 0

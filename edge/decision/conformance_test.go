@@ -64,7 +64,7 @@ func runCase(t *testing.T, c *conformance.Case) {
 	}
 	for name, decide := range decide {
 		seen := make([]bool, len(c.Want.Options))
-		for seed := range uint64(400) {
+		for seed := range uint64(200) {
 			var out decision.Outcome
 			decide(seed, &out)
 			if out.Filled != (len(c.Want.Options) > 0) {
