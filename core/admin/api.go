@@ -18,6 +18,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"nearside/core/postgres"
+	"nearside/sync/catalog"
 )
 
 const (
@@ -131,6 +132,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a.mux.ServeHTTP(answer, r)
 }
+
+// today is the day that it is, as budgets count days.
+func (a *API) today() int32 { return int32(catalog.DayOf(a.now())) }
 
 // readable reports whether everything in u is text that a database and a log
 // take.

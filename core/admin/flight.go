@@ -12,6 +12,7 @@ import (
 
 	"nearside/core/postgres/query"
 	"nearside/sync/catalog"
+	"nearside/sync/lease"
 )
 
 // Flight is a dated, budgeted, targeted line of a campaign.
@@ -37,7 +38,7 @@ type Flight struct {
 
 	State    string    `json:"state,omitempty" readOnly:"true" enum:"run,pause,kill" doc:"What was said by pause, resume and kill."`
 	Delivery *Delivery `json:"delivery,omitempty" readOnly:"true" doc:"What was counted so far."`
-	Budgets  []Budget  `json:"budgets,omitempty" readOnly:"true" doc:"Who may still spend what."`
+	Budgets  []Budget  `json:"budgets,omitzero" readOnly:"true" doc:"Who may still spend what."`
 	Control  int64     `json:"control_version,omitempty" readOnly:"true" doc:"The control version that set state; 0 where nothing did."`
 	Written
 
@@ -50,12 +51,12 @@ type Flight struct {
 
 // Delivery is what was counted of a flight.
 type Delivery struct {
-	Views          int64     `json:"views" doc:"Views within the budgets."`
-	Clicks         int64     `json:"clicks" doc:"Clicks within the budgets."`
-	SpentMicros    int64     `json:"spent_micros" doc:"What they cost."`
-	UnbilledViews  int64     `json:"unbilled_views" doc:"Views that were valid but beyond what was left."`
-	UnbilledClicks int64     `json:"unbilled_clicks" doc:"Clicks that were valid but beyond what was left."`
-	AsOf           time.Time `json:"as_of" doc:"When edges last reported any of it."`
+	Views          int64      `json:"views" doc:"Views within the budgets."`
+	Clicks         int64      `json:"clicks" doc:"Clicks within the budgets."`
+	SpentMicros    int64      `json:"spent_micros" doc:"What they cost."`
+	UnbilledViews  int64      `json:"unbilled_views" doc:"Views that were valid but beyond what was left."`
+	UnbilledClicks int64      `json:"unbilled_clicks" doc:"Clicks that were valid but beyond what was left."`
+	AsOf           *time.Time `json:"as_of" doc:"When edges last reported any of it; null where they never did."`
 }
 
 // Budget is an account that a flight's events are debited from:
@@ -116,6 +117,7 @@ var flights = kind[Flight]{
 	},
 	insert: insertFlight,
 	update: updateFlight,
+	more:   showDelivery,
 }
 
 // The days that a flight may have. Budgets and pacing reckon in days from
@@ -186,6 +188,7 @@ func insertFlight(w *write, v *Flight) (row[Flight], error) {
 		return row[Flight]{}, err
 	}
 	v.id, v.State = r.ID, catalog.Run.String()
+	setBudgets(w, r.ID, &Flight{}, v)
 	return row[Flight]{r.ID, r.Version, *v}, nil
 }
 
@@ -203,7 +206,76 @@ func updateFlight(w *write, old row[Flight], v *Flight) (row[Flight], error) {
 		PacingIntervalSeconds: v.PacingIntervalSeconds, PriorityMultiplier: v.PriorityMultiplier,
 		PrioritizeAdsCtr: v.PrioritizeAdsCTR, Targeting: targeting, TrafficCap: shares,
 	})
-	return row[Flight]{old.id, version, *v}, err
+	if err != nil {
+		return old, err
+	}
+	setBudgets(w, old.id, &old.value, v)
+	return row[Flight]{old.id, version, *v}, nil
+}
+
+// setBudgets asks the ledger for what the flight sells. A budget that was
+// never asked for is not made for 0.
+func setBudgets(w *write, id int32, was, is *Flight) {
+	if was.SoldViews != is.SoldViews {
+		w.budgets[lease.Of(lease.FlightViews, uint32(id), 0)] = is.SoldViews
+	}
+	if was.SoldClicks != is.SoldClicks {
+		w.budgets[lease.Of(lease.FlightClicks, uint32(id), 0)] = is.SoldClicks
+	}
+	if was.DailyCapMicros != is.DailyCapMicros {
+		w.dayCaps[lease.Of(lease.FlightDay, uint32(id), 0)] = is.DailyCapMicros
+	}
+}
+
+// showDelivery adds what the ledger knows of flights.
+func showDelivery(ctx context.Context, a *API, rows []row[Flight]) error {
+	ids := make([]uint32, len(rows))
+	for i, r := range rows {
+		ids[i] = uint32(r.id)
+	}
+	deliveries, err := a.db.FlightDeliveries(ctx, ids)
+	if err != nil {
+		return err
+	}
+	budgets, err := a.db.BudgetsOfFlights(ctx, ids, a.today())
+	if err != nil {
+		return err
+	}
+	for i, id := range ids {
+		f, d := &rows[i].value, deliveries[id]
+		f.Delivery = &Delivery{
+			Views: d.Views, Clicks: d.Clicks, SpentMicros: d.SpentMicros, UnbilledViews: d.UnbilledViews, UnbilledClicks: d.UnbilledClicks,
+		}
+		if !d.AsOf.IsZero() {
+			f.Delivery.AsOf = &d.AsOf
+		}
+		f.Budgets = []Budget{}
+		for _, b := range budgets[id] {
+			f.Budgets = append(f.Budgets, Budget{
+				Kind: budgetKind(b.ID), Unit: budgetUnit(b.ID),
+				Limit: b.Limit, Unleased: b.Unleased, Outstanding: b.Outstanding, Settled: b.Settled,
+			})
+		}
+	}
+	return nil
+}
+
+// budgetKind is what a flight's budget limits, in the API's words.
+func budgetKind(b lease.Budget) string {
+	switch b.Kind() {
+	case lease.FlightViews:
+		return "views"
+	case lease.FlightClicks:
+		return "clicks"
+	}
+	return "day"
+}
+
+func budgetUnit(b lease.Budget) string {
+	if b.Micros() {
+		return "micros"
+	}
+	return "events"
 }
 
 func (v *Flight) documents() (targeting, shares []byte, err error) {

@@ -8,6 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"nearside/core/postgres/query"
+	"nearside/sync/catalog"
+	"nearside/sync/lease"
 )
 
 // PublisherSettings are the fields of a publisher that only edges read, by
@@ -37,7 +39,7 @@ type Publisher struct {
 	Name   string   `json:"name" minLength:"1" maxLength:"200" doc:"For people."`
 	Groups []string `json:"groups" required:"false" maxItems:"1000" doc:"Slugs of publisher groups; kept sorted."`
 	PublisherSettings
-	DailyCapMicros int64 `json:"daily_cap_micros" required:"false" minimum:"0" maximum:"1000000000000000" doc:"The most that paid ads here may cost in one day (UTC), at full price; 0 for none. A cap that is new starts tomorrow."`
+	DailyCapMicros int64 `json:"daily_cap_micros" required:"false" minimum:"0" maximum:"1000000000000000" doc:"The most that paid ads here may cost in one day (UTC), at full price; 0 for none. A cap that a publisher did not have starts tomorrow."`
 	Written
 
 	groups   []int32
@@ -85,7 +87,10 @@ var publishers = kind[Publisher]{
 		if err != nil {
 			return row[Publisher]{}, err
 		}
-		v.capStart = capStart(pgtype.Date{}, 0, v.DailyCapMicros, w.now)
+		if v.DailyCapMicros > 0 {
+			// Nothing was offered yet that the cap could have missed.
+			v.capStart = date(catalog.DayOf(w.now))
+		}
 		r, err := w.q.InsertPublisher(w.ctx, query.InsertPublisherParams{
 			Slug: v.Slug, Name: v.Name, Settings: settings, DailyCapMicros: v.DailyCapMicros, DailyCapFrom: v.capStart,
 		})
@@ -109,6 +114,12 @@ var publishers = kind[Publisher]{
 		if err := w.q.ClearPublisherGroups(w.ctx, old.id); err != nil {
 			return old, fmt.Errorf("groups: %w", err)
 		}
-		return row[Publisher]{old.id, version, *v}, w.q.AddPublisherGroups(w.ctx, old.id, v.groups)
+		if err := w.q.AddPublisherGroups(w.ctx, old.id, v.groups); err != nil {
+			return old, fmt.Errorf("groups: %w", err)
+		}
+		if v.DailyCapMicros != old.value.DailyCapMicros {
+			w.dayCaps[lease.Of(lease.PublisherDay, uint32(old.id), 0)] = v.DailyCapMicros
+		}
+		return row[Publisher]{old.id, version, *v}, nil
 	},
 }

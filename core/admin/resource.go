@@ -52,7 +52,7 @@ type kind[T any] struct {
 	insert func(w *write, v *T) (row[T], error)
 	update func(w *write, old row[T], v *T) (row[T], error)
 	// more adds what only the core says; nil where there is nothing.
-	more func(ctx context.Context, db *postgres.DB, rows []row[T]) error
+	more func(ctx context.Context, a *API, rows []row[T]) error
 }
 
 func (k *kind[T]) path() string { return "/v1/" + strings.ReplaceAll(k.plural, "_", "-") }
@@ -198,7 +198,7 @@ func rooms[T any, L any, P interface {
 		}
 		rows, next := cut(rows, p.Limit, func(r row[T]) int64 { return int64(r.id) })
 		if k.more != nil {
-			if err := k.more(ctx, a.db, rows); err != nil {
+			if err := k.more(ctx, a, rows); err != nil {
 				return nil, fmt.Errorf("list %s: %w", k.plural, err)
 			}
 		}
@@ -330,7 +330,7 @@ type kept[T any] struct {
 func shown[T any](ctx context.Context, a *API, k *kind[T], r row[T]) (*answered[T], error) {
 	rows := []row[T]{r}
 	if k.more != nil {
-		if err := k.more(ctx, a.db, rows); err != nil {
+		if err := k.more(ctx, a, rows); err != nil {
 			return nil, fmt.Errorf("read %s: %w", k.name(), err)
 		}
 	}

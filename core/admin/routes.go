@@ -12,6 +12,7 @@ func (a *API) routes() {
 	rooms[Topic, unfiltered](a, &topics)
 	rooms[GeoRegion, unfiltered](a, &geoRegions)
 	a.flightRooms()
+	a.ledgerRooms()
 	a.accessRooms()
 	a.catalogRooms()
 	a.reportRooms()

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -12,6 +14,8 @@ import (
 
 	"nearside/core/postgres"
 	"nearside/core/postgres/query"
+	"nearside/sync/catalog"
+	"nearside/sync/lease"
 )
 
 // keepAnswers is how long a creation may be sent again under its key.
@@ -29,6 +33,10 @@ type write struct {
 	controlVersion int64
 	changed        bool // this write makes a catalog version
 	controlled     bool // this write makes a control version
+
+	// What the ledger is asked for when all else is written: limits, and daily
+	// caps, which are named by their kind and owner.
+	budgets, dayCaps map[lease.Budget]int64
 }
 
 // write runs f in one transaction after all earlier writes and returns the
@@ -37,13 +45,19 @@ type write struct {
 func (a *API) write(ctx context.Context, actor string, f func(w *write) error) (int64, error) {
 	var w *write
 	once := func(tx pgx.Tx) error {
-		w = &write{ctx: ctx, tx: tx, q: query.New(tx), now: a.now().UTC(), db: a.db, actor: actor}
+		w = &write{
+			ctx: ctx, tx: tx, q: query.New(tx), now: a.now().UTC(), db: a.db, actor: actor,
+			budgets: map[lease.Budget]int64{}, dayCaps: map[lease.Budget]int64{},
+		}
 		counters, err := w.q.LockCounters(ctx)
 		if err != nil {
 			return fmt.Errorf("take the turn to write: %w", err)
 		}
 		w.catalogVersion, w.controlVersion = counters.CatalogVersion, counters.ControlVersion
 		if err := f(w); err != nil {
+			return err
+		}
+		if err := w.ask(); err != nil {
 			return err
 		}
 		if w.changed {
@@ -71,6 +85,22 @@ func (a *API) write(ctx context.Context, actor string, f func(w *write) error) (
 		a.wake()
 	}
 	return w.catalogVersion, nil
+}
+
+// ask brings budgets to what was asked for, in the order in which everybody
+// locks them.
+func (w *write) ask() error {
+	for _, b := range slices.Sorted(maps.Keys(w.budgets)) {
+		if err := w.db.SetBudget(w.ctx, w.tx, b, w.budgets[b]); err != nil {
+			return err
+		}
+	}
+	for _, b := range slices.Sorted(maps.Keys(w.dayCaps)) {
+		if err := w.db.SetDayCaps(w.ctx, w.tx, b.Kind(), b.Owner(), w.dayCaps[b], int32(catalog.DayOf(w.now))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // change makes this write a new catalog version.

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"nearside/core/ledger"
 	"nearside/core/postgres/query"
 )
 
@@ -57,6 +58,29 @@ func (db *DB) Listen(ctx context.Context, channels []string, ready func(), heard
 		}
 		heard(notification.Channel)
 	}
+}
+
+// BudgetsOfFlights are the budgets that exist of flights (of views, of clicks,
+// and of today), by flight.
+func (db *DB) BudgetsOfFlights(ctx context.Context, flights []uint32, today int32) (map[uint32][]ledger.Budget, error) {
+	var ids []int64
+	for _, flight := range flights {
+		ids = append(ids, flightBudgets(flight, today)...)
+	}
+	rows, err := db.pool.Query(ctx, statement("budgets_named"), ids)
+	if err != nil {
+		return nil, fmt.Errorf("read budgets of flights: %w", err)
+	}
+	defer rows.Close()
+	budgets := map[uint32][]ledger.Budget{}
+	for rows.Next() {
+		var b ledger.Budget
+		if err := scanBudget(rows, &b); err != nil {
+			return nil, fmt.Errorf("read budgets of flights: %w", err)
+		}
+		budgets[b.ID.Owner()] = append(budgets[b.ID.Owner()], b)
+	}
+	return budgets, rows.Err()
 }
 
 // IsMissing reports whether err says that a query found no row.
