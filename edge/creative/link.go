@@ -156,7 +156,7 @@ func unhex(c byte) int {
 
 // keepURL writes s with only those bytes escaped that no URL may hold.
 func keepURL(b *strings.Builder, s string) {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		c := s[i]
 		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}", c) >= 0 {
 			b.WriteByte('%')

@@ -224,9 +224,9 @@ func (a *ask) campaignType(i int, b []byte) {
 		a.failItem(campaignTypesField, i, notBlank)
 		return
 	}
-	for _, t := range catalog.CampaignTypes() {
-		if t.String() == text(b) {
-			a.types |= decision.TypesOf(t)
+	for t, name := range campaignTypes {
+		if name == string(b) {
+			a.types |= 1 << t
 			return
 		}
 	}
@@ -234,6 +234,14 @@ func (a *ask) campaignType(i int, b []byte) {
 		a.fail(campaignTypesField, badType)
 	}
 }
+
+// campaignTypes are the names, by number.
+var campaignTypes = func() (names [catalog.House + 1]string) {
+	for t := range names {
+		names[t] = catalog.CampaignType(t).String()
+	}
+	return names
+}()
 
 func (a *ask) countTypes(n int) {
 	if n > maxCampaignTypes {
@@ -503,7 +511,7 @@ func (a *ask) atEnd() error {
 	if a.json.PeekKind() != 0 {
 		return errors.New("more than one value")
 	}
-	if _, err := a.json.ReadToken(); err != io.EOF {
+	if _, err := a.json.ReadToken(); !errors.Is(err, io.EOF) {
 		return err
 	}
 	return nil

@@ -40,8 +40,12 @@ func (s *Server) decision(ctx *fasthttp.RequestCtx, w *work) {
 		return
 	}
 	start := s.now()
+	w.took = 0
 	s.stats.Answers[s.decide(ctx, w, start)].Add(1)
-	s.stats.Latency.observe(s.now().Sub(start))
+	if w.took == 0 {
+		w.took = s.now().Sub(start)
+	}
+	s.stats.Latency.observe(w.took)
 }
 
 func (s *Server) decide(ctx *fasthttp.RequestCtx, w *work, start time.Time) Answer {
@@ -105,7 +109,8 @@ func (s *Server) decide(ctx *fasthttp.RequestCtx, w *work, start time.Time) Answ
 func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher *decision.Publisher, base []byte, start time.Time) Answer {
 	a := &w.ask
 	now := start.UnixMilli()
-	addr, place := a.userIP, visitor.Place{}
+	var place visitor.Place
+	addr := a.userIP
 	if addr.IsValid() {
 		place = s.visitors.Places.Of(addr)
 	} else {
@@ -428,7 +433,11 @@ var (
 
 // finish answers 200 and says how long that took.
 func (w *work) finish(ctx *fasthttp.RequestCtx, body []byte, took time.Duration) {
-	w.number = strconv.AppendFloat(append(w.number[:0], "decide;dur="...), float64(took)/1e6, 'f', 3, 64)
+	w.took = took
+	micros := uint64(took / time.Microsecond)
+	b := strconv.AppendUint(append(w.number[:0], "decide;dur="...), micros/1000, 10)
+	micros %= 1000
+	w.number = append(b, '.', byte('0'+micros/100), byte('0'+micros/10%10), byte('0'+micros%10))
 	ctx.Response.Header.SetCanonical(serverTiming, w.number)
 	w.send(ctx, fasthttp.StatusOK, body)
 }

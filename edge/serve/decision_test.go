@@ -3,6 +3,7 @@ package serve
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -259,6 +260,10 @@ func TestOfferFields(t *testing.T) {
 	}
 	if !strings.Contains(o["html"].(string), `class="ethical-pixel"`) {
 		t.Errorf("render_pixel: %s", o["html"])
+	}
+	timing := w.get(decisionPath + "?" + ask1).header.Get("Server-Timing")
+	if ok, _ := regexp.MatchString(`^decide;dur=\d+\.\d{3}$`, timing); !ok {
+		t.Errorf("Server-Timing %q", timing)
 	}
 	plain := w.offer(ask1)
 	if _, ok := plain["cpm"]; ok || strings.Contains(plain["html"].(string), "pixel") {

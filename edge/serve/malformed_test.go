@@ -223,8 +223,8 @@ func check(t *testing.T, w *Server, ctx *fasthttp.RequestCtx) {
 	default:
 		t.Errorf("status %d: %s", status, body)
 	}
-	var any map[string]any
-	if err := json.Unmarshal(body, &any); err != nil {
+	var object map[string]any
+	if err := json.Unmarshal(body, &object); err != nil {
 		t.Errorf("%s: %v", body, err)
 	}
 	if w.stats.Panics.Load() > 0 {

@@ -77,7 +77,9 @@ type Tally interface {
 
 // Visitors are the parts that say who asks.
 type Visitors struct {
-	Places     *visitor.Places
+	Places interface {
+		Of(netip.Addr) visitor.Place
+	}
 	Agents     *visitor.Agents
 	Pseudonyms *visitor.Pseudonyms
 }
@@ -256,6 +258,7 @@ type work struct {
 	nonce    []byte
 	callback []byte // of JSONP; empty: JSON
 	number   []byte
+	took     time.Duration // of the decision, 0 while it is not known
 }
 
 // Paths of the port.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -34,7 +35,7 @@ func hostOf(u string) string {
 // domain; no white space.
 func validURL(u []byte) bool {
 	i := bytes.Index(u, []byte("://"))
-	if i < 0 || !utf8.Valid(u) {
+	if i < 0 || hasSpace(u) {
 		return false
 	}
 	switch scheme := u[:i]; {
@@ -42,13 +43,12 @@ func validURL(u []byte) bool {
 	default:
 		return false
 	}
-	rest := u[i+3:]
-	if bytes.IndexFunc(rest, isSpace) >= 0 {
-		return false
-	}
-	authority := rest
-	if i := bytes.IndexAny(rest, "/?#"); i >= 0 {
-		authority = rest[:i]
+	authority := u[i+3:]
+	for i, c := range authority {
+		if c == '/' || c == '?' || c == '#' {
+			authority = authority[:i]
+			break
+		}
 	}
 	if i := bytes.IndexByte(authority, '@'); i >= 0 {
 		user, _, _ := bytes.Cut(authority[:i], []byte(":"))
@@ -76,12 +76,25 @@ func validURL(u []byte) bool {
 	return validHost(host)
 }
 
-func isSpace(r rune) bool {
-	switch r {
-	case ' ', '\t', '\n', '\v', '\f', '\r', 0x1c, 0x1d, 0x1e, 0x1f, 0x85, 0xa0, 0x1680, 0x2028, 0x2029, 0x202f, 0x205f, 0x3000, 0:
-		return true
+// hasSpace reports white space, as Python knows it, null bytes, and bytes that
+// are not UTF-8.
+func hasSpace(b []byte) bool {
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case c > ' ' && c < utf8.RuneSelf:
+		case c < utf8.RuneSelf:
+			if c == ' ' || '\t' <= c && c <= '\r' || 0x1c <= c && c <= 0x1f || c == 0 {
+				return true
+			}
+		default:
+			r, size := utf8.DecodeRune(b[i:])
+			if r == utf8.RuneError && size == 1 || r == 0x85 || unicode.IsSpace(r) {
+				return true
+			}
+			i += size - 1
+		}
 	}
-	return 0x2000 <= r && r <= 0x200a
+	return false
 }
 
 func validPort(b []byte) bool {

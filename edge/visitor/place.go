@@ -182,7 +182,7 @@ var continents = func() (t [26 * 26][2]byte) {
 			}
 		}
 	}
-	t[('A'-'A')*26+'Q'-'A'] = [2]byte{'A', 'N'} // Antarctica is in no group
+	t['Q'-'A'] = [2]byte{'A', 'N'} // AQ, Antarctica, is in no group
 	return t
 }()
 

@@ -351,7 +351,6 @@ func TestReadSignals(t *testing.T) {
 	}
 }
 
-
 func BenchmarkUnseenAgent(b *testing.B) {
 	agents, err := NewAgents()
 	if err != nil {

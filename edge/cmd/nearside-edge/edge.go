@@ -46,16 +46,17 @@ var drainFor = 20 * time.Second
 
 // edge is one node with all its parts.
 type edge struct {
-	log      *slog.Logger
-	keeper   *keeper.Keeper
-	tally    *uplink.Tally
-	up       *uplink.Uplink
-	server   *serve.Server
-	visitors serve.Visitors
-	ops      *ops.Ops
-	region   *peer.Region // nil: alone in its region
-	home     atomic.Pointer[peer.Region]
-	ready    atomic.Bool
+	log    *slog.Logger
+	keeper *keeper.Keeper
+	tally  *uplink.Tally
+	up     *uplink.Uplink
+	server *serve.Server
+	places *visitor.Places
+	agents *visitor.Agents
+	ops    *ops.Ops
+	region *peer.Region // nil: alone in its region
+	home   atomic.Pointer[peer.Region]
+	ready  atomic.Bool
 
 	public, operations, peers net.Listener
 }
@@ -72,7 +73,8 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 			err = errors.Join(err, e.close())
 		}
 	}()
-	if err := e.openVisitors(s); err != nil {
+	visitors, err := e.openVisitors(s)
+	if err != nil {
 		return e, err
 	}
 	e.keeper, err = keeper.Open(ctx, keeper.Config{
@@ -104,7 +106,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 		BlockedIPs:    s.blocklist.IPs, BlockedAgents: s.blocklist.Agents, BlockedReferrers: s.blocklist.Referrers,
 		LimitedASNs: s.blocklist.ASNs, ASNRates: s.blocklist.ASNRates,
 		Log: log,
-	}, judge{e.keeper}, e.tally, e.visitors, e.ready.Load)
+	}, judge{e.keeper}, e.tally, visitors, e.ready.Load)
 	if err != nil {
 		return e, err
 	}
@@ -122,19 +124,18 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 	return e, nil
 }
 
-func (e *edge) openVisitors(s *settings) (err error) {
-	if e.visitors.Places, err = visitor.OpenPlaces(s.GeoFile); err != nil {
-		return fmt.Errorf("--geo-file: %w", err)
+func (e *edge) openVisitors(s *settings) (v serve.Visitors, err error) {
+	if e.places, err = visitor.OpenPlaces(s.GeoFile); err != nil {
+		return v, fmt.Errorf("--geo-file: %w", err)
 	}
-	if e.visitors.Agents, err = visitor.NewAgents(); err != nil {
-		return err
+	if e.agents, err = visitor.NewAgents(); err != nil {
+		return v, err
 	}
 	key := serve.RandomKey()
 	if len(s.gossipKeys) > 0 { // the nodes of a region know a client by the same name
 		key = sha256.Sum256(append([]byte("nearside pseudonyms v1"), s.gossipKeys[0]...))
 	}
-	e.visitors.Pseudonyms = visitor.NewPseudonyms(key)
-	return nil
+	return serve.Visitors{Places: e.places, Agents: e.agents, Pseudonyms: visitor.NewPseudonyms(key)}, nil
 }
 
 // joinRegion takes the gossip and peer ports, where the region has a key.
@@ -287,11 +288,11 @@ func (e *edge) close() error {
 	if e.server != nil {
 		e.server.Close()
 	}
-	if e.visitors.Places != nil {
-		e.visitors.Places.Close()
+	if e.places != nil {
+		e.places.Close()
 	}
-	if e.visitors.Agents != nil {
-		e.visitors.Agents.Close()
+	if e.agents != nil {
+		e.agents.Close()
 	}
 	return errors.Join(errs...)
 }
