@@ -151,6 +151,11 @@ func (o *oracle) recorded(n *node, b *book, rec []byte) {
 		if at, twice := h.judged[keyOf(&x.event)]; twice {
 			o.w.fail("I6", "%s: %+v was judged at %d and again at %d", n.name, keyOf(&x.event), at, pos)
 		}
+		view := keyOf(&x.event)
+		view.Kind = exchange.View
+		if _, viewed := h.judged[view]; x.event.Kind == exchange.Click && !viewed && x.position == 0 {
+			o.w.fail("I6", "%s: %+v was judged before its view", n.name, keyOf(&x.event))
+		}
 	}
 	if x.kind == kindControl {
 		version, k := binary.Uvarint(rec[2:])
