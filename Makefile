@@ -16,7 +16,7 @@ E2E   := nearside/dev/e2e
 SHORT  = $(shell $(GO) list ./... | grep -v '^$(E2E)$$')
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test need vet lint unit e2e simulate bench fuzz generate geo terraform-test clean
+.PHONY: help build run test need vet lint unit e2e simulate mutate bench fuzz generate geo terraform-test clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ e2e: ## the tests that drive the real binaries
 
 simulate: ## SEEDS (1000) simulated worlds that break, beginning with seed FROM (1)
 	$(GO) test ./dev/simulation -run 'TestSeeds$$' -count=1 -v -timeout 0 -seeds=$(or $(SEEDS),1000) -from=$(or $(FROM),1)
+
+mutate: ## break one guard at a time; the simulation must notice (writes docs/proof.md)
+	$(GO) run ./dev/simulation/mutate $(if $(ONLY),-only '$(ONLY)',-write)
 
 FUZZTIME ?= 10s
 fuzz: ## every fuzz target for FUZZTIME (10s)
