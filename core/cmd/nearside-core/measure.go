@@ -2,16 +2,18 @@ package main
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"nearside/core/admin"
+	"nearside/core/ingest"
 	"nearside/core/ops"
 	"nearside/core/postgres"
 	"nearside/core/publish"
 )
 
 // measure exposes the counters of the core's parts.
-func measure(o *ops.Ops, db *postgres.DB, publisher *publish.Publisher, api *admin.API) {
+func measure(o *ops.Ops, db *postgres.DB, publisher *publish.Publisher, api *admin.API, exchange *ingest.Stats) {
 	o.Gauge("nearside_core_catalog_version", "Newest catalog version that this core offers to edges.", nil, func() float64 {
 		version, _ := publisher.Current()
 		return float64(version)
@@ -41,4 +43,29 @@ func measure(o *ops.Ops, db *postgres.DB, publisher *publish.Publisher, api *adm
 				return float64([]int{used, idle, most}[i])
 			})
 	}
+	seconds := func(nanos *atomic.Int64) func() float64 {
+		return func() float64 { return time.Duration(nanos.Load()).Seconds() }
+	}
+	o.Counter("nearside_core_exchange_transaction_seconds_total", "Time spent in transactions of exchanges.", nil, seconds(&exchange.GroupNanos))
+	for _, c := range []struct {
+		name, help string
+		count      *atomic.Int64
+	}{
+		{"exchanges_total", "Exchanges answered.", &exchange.Exchanges},
+		{"exchange_transactions_total", "Transactions that exchanges were answered by.", &exchange.Groups},
+		{"exchange_lease_rows_total", "Leases written.", &exchange.Rows},
+		{"exchange_groups_failed_total", "Groups of exchanges that had to be repeated holder by holder, or failed.", &exchange.Failed},
+		{"exchange_refused_total", "Requests refused: malformed, or failing alone.", &exchange.Refused},
+		{"exchange_full_total", "Requests refused because the queue was full.", &exchange.Full},
+		{"exchange_denied_total", "Requests with wrong credentials.", &exchange.Denied},
+		{"holders_fenced_total", "Holders fenced by what they said.", &exchange.Fenced},
+		{"holders_expired_total", "Holders closed for their silence.", &exchange.Expired},
+		{"history_lost_total", "Proofs that this database has forgotten what it granted.", &exchange.Forgotten},
+		{"foreign_judged_total", "Events away from home that the core judged.", &exchange.Judged},
+		{"foreign_home_lost_total", "Events away from home that were refused because their home is gone.", &exchange.HomeLost},
+	} {
+		o.Counter("nearside_core_"+c.name, c.help, nil, func() float64 { return float64(c.count.Load()) })
+	}
+	o.Gauge("nearside_core_watching", "Open streams to edges.", nil, func() float64 { return float64(exchange.Watching.Load()) })
+	o.Gauge("nearside_core_exchange_waiting", "Requests that wait for their transaction.", nil, func() float64 { return float64(exchange.Waiting.Load()) })
 }
