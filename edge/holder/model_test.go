@@ -369,9 +369,9 @@ func (m *model) checkBatches(t *rapid.T) {
 	if m.counted[0] != want[0] || m.counted[1] != want[1] || m.counted[4] != want[4] {
 		t.Fatalf("batches tell of %v, judged were %v", m.counted, want)
 	}
-	for b, totals := range m.sent {
-		if totals[1] != m.spent[b] {
-			t.Fatalf("batches tell of %d spent of budget %d, it is %d", totals[1], b, m.spent[b])
+	for _, b := range m.budgets() {
+		if want := [3]int64{m.granted[b], m.spent[b], m.back[b]}; m.sent[b] != want {
+			t.Fatalf("batches tell of %v of budget %d, it is %v", m.sent[b], b, want)
 		}
 	}
 }

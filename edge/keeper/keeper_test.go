@@ -89,6 +89,14 @@ func (e *edge) enroll() {
 
 func (e *edge) catalog(version uint64) {
 	e.Helper()
+	if err := e.useCatalog(version, false); err != nil {
+		e.Fatal(err)
+	}
+}
+
+// useCatalog gives the keeper a catalog of one flight, which may sell clicks
+// too.
+func (e *edge) useCatalog(version uint64, sellsClicks bool) error {
 	day := catalog.DayOf(e.clock.Now())
 	s := &catalog.Snapshot{
 		Version:   version,
@@ -99,9 +107,10 @@ func (e *edge) catalog(version uint64) {
 		}},
 		Publishers: []catalog.Publisher{{ID: publisher}},
 	}
-	if err := e.UseCatalog(s, []byte("published"), e.clock.Now().UnixMilli()); err != nil {
-		e.Fatal(err)
+	if sellsClicks {
+		s.Flights[0].CPC, s.Flights[0].SoldClicks = 300, 1_000_000
 	}
+	return e.UseCatalog(s, []byte("published"), e.clock.Now().UnixMilli())
 }
 
 // exchange is one round with the core; the reply is lost if lose is set.
@@ -265,13 +274,18 @@ func TestRestartContinues(t *testing.T) {
 	e.exchange(false)
 	before := e.mustOffer()
 	viewed := e.mustOffer()
+	for range 5 {
+		e.view(viewed)
+		viewed = e.mustOffer()
+		e.exchange(false)
+	}
 	e.view(viewed)
 	boot := e.Status().Boot
 	e.stop()
 	e.start()
 	defer e.stop()
-	if e.Status().Boot == boot || e.Status().Holder != 1 {
-		t.Errorf("after a restart: %+v", e.Status())
+	if s := e.Status(); s.Boot == boot || s.Holder != 1 || s.Sealed > 1 {
+		t.Errorf("after a restart: %+v", s)
 	}
 	if v := e.view(viewed); v != holder.Duplicate {
 		t.Errorf("the earlier boot's view again: %v", v)
@@ -285,7 +299,7 @@ func TestRestartContinues(t *testing.T) {
 	e.exchange(false)
 	e.exchange(false)
 	e.core.Do(func() {
-		if e.core.Counts.Views != 2 {
+		if e.core.Counts.Views != 7 {
 			t.Errorf("the core counts %+v", e.core.Counts)
 		}
 	})
@@ -392,7 +406,9 @@ func TestFencedHolderHandsInAndStartsAnew(t *testing.T) {
 				t.Errorf("a view of the former holder: %v", v)
 			}
 			e.exchange(false)
-			e.handIn()
+			if n := e.handIn(); n != 3 {
+				t.Errorf("%d late events, want b twice and c", n)
+			}
 			e.core.Do(func() {
 				if got := e.core.Counts; got.Views != 4 || got.Micros != 4*price {
 					t.Errorf("the core counts %+v", got)
@@ -407,7 +423,8 @@ func TestFencedHolderHandsInAndStartsAnew(t *testing.T) {
 	}
 }
 
-func (e *edge) handIn() {
+// handIn hands in all former holders, and says how many late events that were.
+func (e *edge) handIn() (late int) {
 	e.Helper()
 	for _, f := range e.Former() {
 		seal, err := e.FormerSeal(f)
@@ -424,7 +441,7 @@ func (e *edge) handIn() {
 		}
 		err = e.HandIn(f, send(&wire.HandInRequest{}),
 			func(w []*wire.Window) error { send(&wire.HandInRequest{Windows: w}); return nil },
-			func(l []*wire.Event) error { send(&wire.HandInRequest{Late: l}); return nil })
+			func(l []*wire.Event) error { late += len(l); send(&wire.HandInRequest{Late: l}); return nil })
 		if err != nil {
 			e.Fatal(err)
 		}
@@ -436,4 +453,5 @@ func (e *edge) handIn() {
 	if n := len(e.Former()); n != 0 {
 		e.Errorf("%d former holders left", n)
 	}
+	return late
 }

@@ -185,15 +185,19 @@ func (k *Keeper) size(b *book, now int64) ([]*wire.Want, error) {
 			continue
 		}
 		d := a.demand(t, k.cfg.Interval, k.cfg.MaxOffline)
-		target := int64(0)
-		if k.wanted(a, now) && !k.draining.Load() {
-			target = lease.Target(d)
+		if a.used == 0 || a.used > now {
+			a.used = now // idle is counted from when it was first seen
 		}
-		velocity := d.Velocity
-		if target == 0 {
-			velocity = 0
+		idle := time.Duration(now-a.used) * time.Millisecond
+		target, velocity := int64(0), int64(0)
+		switch {
+		case !k.wanted(a, now) || k.draining.Load():
+		case idle < lease.Idle:
+			target, velocity = lease.Target(d), d.Velocity
+		case !d.Endgame:
+			target = a.unit() // so that one rare request does not find it empty
 		}
-		if err := k.giveBack(b, a, d, target, now); err != nil {
+		if err := k.giveBack(b, a, d, target, idle, now); err != nil {
 			return nil, err
 		}
 		short := d.Held < target-target/10
@@ -230,8 +234,9 @@ func (k *Keeper) wanted(a *account, now int64) bool {
 }
 
 // giveBack returns what a lease has too much of. A lease that is not wanted
-// any more is kept until the tokens that may debit it are dead.
-func (k *Keeper) giveBack(b *book, a *account, d lease.Demand, target, now int64) error {
+// any more is kept while its last offers may still be viewed, and that of a day
+// until the day's tokens are dead.
+func (k *Keeper) giveBack(b *book, a *account, d lease.Demand, target int64, idle time.Duration, now int64) error {
 	every := int64(surplusEvery)
 	if d.Endgame {
 		every = 0
@@ -240,13 +245,15 @@ func (k *Keeper) giveBack(b *book, a *account, d lease.Demand, target, now int64
 		return nil
 	}
 	a.surplus = now
-	if a.used == 0 {
-		a.used = now // idle is counted from when it was first seen
-	}
-	idle := time.Duration(max(now-a.used, 0)) * time.Millisecond
-	n := lease.Surplus(d, target, idle)
-	if target == 0 && (idle < lease.Idle || a.budget.Micros() && a.plan != nil && now < a.plan.starts+millisPerDay+holder.Keep) {
-		n = 0
+	n := int64(0)
+	switch {
+	case target > 0:
+		n = lease.Surplus(d, target, 0)
+	case a.budget.Micros() && a.plan != nil && now < a.plan.starts+millisPerDay+holder.Keep:
+	default:
+		if idle >= lease.Idle {
+			n = lease.Surplus(d, 0, idle)
+		}
 	}
 	return k.giveBackAmount(b, a, n)
 }

@@ -288,6 +288,9 @@ func (c *Core) foreign(e *wire.Event) {
 		home.inbox = append(home.inbox, e)
 	default:
 		home.late = append(home.late, e)
+		if home.Handed {
+			c.judge(home)
+		}
 	}
 }
 
@@ -359,6 +362,7 @@ func (c *Core) HandIn(r *wire.HandInRequest) (*wire.HandInResponse, error) {
 		h.Handed = true
 		c.judge(h)
 	}
+	c.check()
 	return &wire.HandInResponse{Cursor: h.Cursor}, nil
 }
 
@@ -367,6 +371,7 @@ func (c *Core) HandIn(r *wire.HandInRequest) (*wire.HandInResponse, error) {
 func (c *Core) judge(h *Holder) {
 	late := append(h.late, unjudged(h.inbox, c.Verdicts)...)
 	slices.SortStableFunc(late, func(a, b *wire.Event) int { return int(a.GetKind()) - int(b.GetKind()) })
+	var waiting []*wire.Event
 	for _, e := range late {
 		w := h.Windows[e.GetBoot()]
 		if w == nil {
@@ -387,15 +392,16 @@ func (c *Core) judge(h *Holder) {
 			c.Verdicts[e.GetPosition()] = uint32(exchange.Duplicate)
 			continue
 		case e.GetKind() == uint32(exchange.Click) && !viewed:
-			c.Verdicts[e.GetPosition()] = uint32(exchange.NotViewed)
+			waiting = append(waiting, e) // its view may be on another way here
 			continue
 		}
 		w.Bits[i] |= mask
 		c.Verdicts[e.GetPosition()] = c.debit(h, e)
 	}
-	h.late, h.inbox = nil, nil
-	c.close(h)
-	c.check()
+	h.late, h.inbox = waiting, nil
+	if h.State != Closed {
+		c.close(h)
+	}
 }
 
 func unjudged(events []*wire.Event, verdicts map[uint64]uint32) []*wire.Event {
