@@ -124,7 +124,7 @@ HCL
   printf 'zone = "ads.test"\nhostmaster = "hostmaster.ads.test"\nservers = {\n  ns1 = %s\n  ns2 = %s\n}\n' "$(host 5 ns1)" "$(host 6 ns2)" >"$l/ssh/geo-dns/terraform.tfvars"
   printf '#!/bin/bash\nexec nsenter --net=/run/netns/%s-home terraform "$@"\n' "$net" >"$a/terraform"
   chmod +x "$a/terraform"
-  export TF_VAR_join_token=join-hunter2-secret TF_VAR_secrets='{"database-url": "postgres://nearside:db-hunter2-secret@db/nearside"}'
+  export TF_VAR_join_token=join-hunter2-secret TF_VAR_secrets='{"settings": "database-url: postgres://nearside:db-hunter2-secret@db/nearside"}'
   region() { env TERRAFORM="$a/terraform" REGION_WAIT=1 "$l/region" "$@" -auto-approve; }
   core_root() { (cd "$l/ssh/core" && "$a/terraform" init -backend-config="path=$l/states/core.tfstate" && "$a/terraform" "$@"); }
   ask() { home dig +short +time=1 +tries=1 @10.99.0.5 "$@" | sort | tr '\n' ' '; }

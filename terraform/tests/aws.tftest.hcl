@@ -17,7 +17,7 @@ mock_provider "aws" {
   }
   mock_resource "aws_secretsmanager_secret" {
     defaults = {
-      arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:nearside-core-database-url-AbCdEf"
+      arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:nearside-core-settings-AbCdEf"
     }
   }
   mock_resource "aws_db_instance" {

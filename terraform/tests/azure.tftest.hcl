@@ -42,7 +42,7 @@ mock_provider "azurerm" {
   mock_resource "azurerm_key_vault_secret" {
     override_during = plan
     defaults = {
-      versionless_id = "https://example.vault.azure.net/secrets/nearside-core-database-url"
+      versionless_id = "https://example.vault.azure.net/secrets/nearside-core-settings"
     }
   }
 }
@@ -74,6 +74,9 @@ variables {
 run "an_edge_region" {
   module {
     source = "../modules/azure/edge-region"
+  }
+  variables {
+    tls = true
   }
   assert {
     condition     = output.name == "eu-west" && output.ipv4[0] == "192.0.2.10" && length(output.ipv6) == 0 && output.health_url == "http://eu-west.ads.example.net/readyz"
@@ -121,7 +124,7 @@ run "an_edge_region_with_ipv6" {
     ipv6 = true
   }
   assert {
-    condition     = length(azurerm_lb_rule.edge) == 4 && length(output.ipv6) == 1 && length(azurerm_orchestrated_virtual_machine_scale_set.edge.network_interface[0].ip_configuration) == 2
+    condition     = toset(keys(azurerm_lb_rule.edge)) == toset(["http-v4", "http-v6"]) && length(output.ipv6) == 1 && length(azurerm_orchestrated_virtual_machine_scale_set.edge.network_interface[0].ip_configuration) == 2
     error_message = "both families on every port"
   }
 }
@@ -236,7 +239,7 @@ run "a_core" {
     database_password   = "correct-horse-battery-staple"
   }
   assert {
-    condition     = output.endpoint == "https://core.example.net:8081" && output.db_ref == "https://example.vault.azure.net/secrets/nearside-core-database-url"
+    condition     = output.endpoint == "https://core.example.net:8081" && output.db_ref == "https://example.vault.azure.net/secrets/nearside-core-settings"
     error_message = "the contract's outputs"
   }
   assert {

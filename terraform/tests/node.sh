@@ -201,7 +201,7 @@ node_bootstrap() {
 JSON
   cat >"$c/core.tfvars.json" <<JSON
 {"role": "core", "region": "home", "artifact": {"url": "file://$m/artifacts/one.tar.gz", "sha256": "$one"},
- "credentials": {"database-url": "file:///etc/nearside/database-url", "sync-tls-key": "file:///etc/nearside/key"}}
+ "credentials": {"settings": "file:///etc/nearside/settings"}}
 JSON
   terraform -chdir="$root/modules/node-config" init >"$work/log" 2>&1
   local role

@@ -28,8 +28,8 @@ run "an_edge" {
   }
   assert {
     condition = alltrue([for line in [
-      "NEARSIDE_REGION=\"eu-west\"", "NEARSIDE_CORE_URL=\"https://core.example.net:8081\"", "NEARSIDE_PUBLIC_URL=\"https://eu-west.ads.example.net\"",
-      "NEARSIDE_PUBLIC_LISTEN=\":8080\"", "NEARSIDE_OPS_LISTEN=\"127.0.0.1:8081\"", "NEARSIDE_CORE_CA_FILE=\"/etc/nearside/core-ca.pem\"", "NEARSIDE_MAX_OFFLINE=\"6h\"",
+      "NEARSIDE_REGION=\"eu-west\"", "NEARSIDE_CORE=\"https://core.example.net:8081\"", "NEARSIDE_PUBLIC_URL=\"https://eu-west.ads.example.net\"",
+      "NEARSIDE_LISTEN=\":8080\"", "NEARSIDE_OPS_LISTEN=\"127.0.0.1:8081\"", "SSL_CERT_FILE=\"/etc/nearside/core-ca.pem\"", "NEARSIDE_MAX_OFFLINE=\"6h\"",
     ] : strcontains(output.files["/etc/nearside/edge.env"].content, "${line}\n")])
     error_message = "environment: ${output.files["/etc/nearside/edge.env"].content}"
   }
@@ -74,14 +74,14 @@ run "a_core" {
   variables {
     role        = "core"
     region      = "home"
-    credentials = { database-url = "file:///root/database-url" }
+    credentials = { settings = "file:///root/settings" }
     core_url    = ""
     public_url  = ""
   }
   assert {
     condition = alltrue([for line in [
       "ExecStartPre=/opt/nearside/core/current/nearside-core migrate", "ExecStart=/opt/nearside/core/current/nearside-core serve",
-      "Environment=NEARSIDE_DATABASE_URL_FILE=%d/database-url",
+      "Environment=NEARSIDE_CONFIG=%d/settings",
     ] : strcontains(output.files["/etc/systemd/system/nearside-core.service"].content, "${line}\n")])
     error_message = "unit: ${output.files["/etc/systemd/system/nearside-core.service"].content}"
   }

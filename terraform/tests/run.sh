@@ -192,9 +192,10 @@ section_units() {
 . "$here/node.sh"
 . "$here/dns.sh"
 . "$here/live.sh"
+. "$here/binaries.sh"
 . "$here/apply.sh"
 
-sections=(format validate units node dns live apply)
+sections=(format validate units node dns live binaries apply)
 export explicit=0 # apply.sh asks whether it was named
 [ $# -gt 0 ] && sections=("$@") explicit=1
 prepare

@@ -106,11 +106,11 @@ run "a_core" {
     name           = "core"
     dns_name       = "core.example.net"
     ca             = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
-    secrets        = { database-url = "postgres://nearside:secret@db/nearside" }
+    secrets        = { settings = "database-url: postgres://nearside:secret@db/nearside" }
     secret_version = 1
   }
   assert {
-    condition     = output.endpoint == "https://core.example.net:8081" && output.db_ref == "file:///etc/nearside/secrets/database-url"
+    condition     = output.endpoint == "https://core.example.net:8081" && output.db_ref == "file:///etc/nearside/secrets/settings"
     error_message = "the contract's outputs"
   }
 }

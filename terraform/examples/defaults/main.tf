@@ -6,7 +6,7 @@ module "core" {
   dns_name       = "core.${var.zone}"
   ca             = var.ca
   hosts          = { core-1 = var.core_host }
-  secrets        = { database-url = var.database_url }
+  secrets        = { settings = "database-url: ${var.database_url}" }
   secret_version = var.secret_version
 }
 

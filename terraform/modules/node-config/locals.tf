@@ -6,26 +6,33 @@ locals {
   ops_port = local.edge ? var.public_port + 1 : var.public_port + 2
 
   # Each credential is a file that only the unit can read; the binary gets its
-  # path, in the variable that CONTRACT.md names for it.
+  # path, in the variable that CONTRACT.md names for it. settings is a YAML file of
+  # flags, for secrets that the binary takes by value.
   credential_variables = {
-    for name in keys(var.credentials) : name => "NEARSIDE_${upper(replace(name, "-", "_"))}_FILE"
+    for name in keys(var.credentials) : name => (
+      name == "settings" ? "NEARSIDE_CONFIG" : "NEARSIDE_${upper(replace(name, "-", "_"))}_FILE"
+    )
   }
 
   environment = merge(
     { NEARSIDE_OPS_LISTEN = "${var.ops_address}:${local.ops_port}" },
     local.edge ? {
-      NEARSIDE_REGION        = var.region
-      NEARSIDE_PUBLIC_LISTEN = ":${var.public_port}"
-      NEARSIDE_GOSSIP_LISTEN = ":${var.public_port + 2}"
-      NEARSIDE_PEER_LISTEN   = ":${var.public_port + 3}"
-      NEARSIDE_PUBLIC_URL    = var.public_url
-      NEARSIDE_CORE_URL      = var.core_url
-      NEARSIDE_STATE_DIR     = "/var/lib/nearside-edge"
+      NEARSIDE_REGION     = var.region
+      NEARSIDE_LISTEN     = ":${var.public_port}"
+      NEARSIDE_PUBLIC_URL = var.public_url
+      NEARSIDE_CORE       = var.core_url
+      NEARSIDE_STATE_DIR  = "/var/lib/nearside-edge"
       } : {
       NEARSIDE_ADMIN_LISTEN = ":${var.public_port}"
       NEARSIDE_SYNC_LISTEN  = ":${var.public_port + 1}"
     },
-    local.edge && var.core_ca != "" ? { NEARSIDE_CORE_CA_FILE = "/etc/nearside/core-ca.pem" } : {},
+    # Without a gossip key a node is alone in its region, and listens for nobody.
+    local.edge && contains(keys(var.credentials), "gossip-key") ? {
+      NEARSIDE_GOSSIP_LISTEN = "0.0.0.0:${var.public_port + 2}"
+      NEARSIDE_PEER_LISTEN   = "0.0.0.0:${var.public_port + 3}"
+    } : {},
+    # The roots that an https core is checked with, instead of the system's.
+    local.edge && var.core_ca != "" ? { SSL_CERT_FILE = "/etc/nearside/core-ca.pem" } : {},
     var.environment,
   )
 

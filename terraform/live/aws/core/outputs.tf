@@ -4,6 +4,6 @@ output "core" {
 }
 
 output "db_ref" {
-  description = "Where the database's URL is; a reference, never the URL."
+  description = "Where the core's secret settings are, the database's URL among them; a reference."
   value       = module.core.db_ref
 }

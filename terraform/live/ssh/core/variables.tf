@@ -45,7 +45,7 @@ variable "secrets" {
 variable "secret_names" {
   description = "Names of the core's secrets."
   type        = set(string)
-  default     = ["database-url"]
+  default     = ["settings"]
 }
 
 variable "secret_version" {

@@ -3,7 +3,7 @@ module "node" {
   role        = "core"
   region      = var.name
   artifact    = var.artifact
-  credentials = merge(var.secret_refs, { database-url = aws_secretsmanager_secret.database.arn })
+  credentials = merge(var.secret_refs, { settings = aws_secretsmanager_secret.database.arn })
   environment = var.environment
   cloud       = "aws"
 }
@@ -84,14 +84,14 @@ resource "aws_db_instance" "core" {
 }
 
 resource "aws_secretsmanager_secret" "database" {
-  name_prefix = "${local.name}-database-url-"
-  description = "The core's NEARSIDE_DATABASE_URL"
+  name_prefix = "${local.name}-settings-"
+  description = "The core's secret settings, in YAML: its database"
   tags        = local.tags
 }
 
 resource "aws_secretsmanager_secret_version" "database" {
   secret_id                = aws_secretsmanager_secret.database.id
-  secret_string_wo         = "postgres://nearside:${var.database_password}@${aws_db_instance.core.endpoint}/nearside?sslmode=require"
+  secret_string_wo         = "database-url: postgres://nearside:${var.database_password}@${aws_db_instance.core.endpoint}/nearside?sslmode=require"
   secret_string_wo_version = var.database_password_version
 }
 

@@ -9,7 +9,7 @@ output "ca" {
 }
 
 output "db_ref" {
-  description = "Where the database's URL is; a reference, never the URL."
+  description = "Where the core's secret settings are, the database's URL among them; a reference, never the value."
   value       = aws_secretsmanager_secret.database.arn
 }
 

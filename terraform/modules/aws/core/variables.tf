@@ -38,7 +38,7 @@ variable "ca" {
 }
 
 variable "secret_refs" {
-  description = "Further secrets of the core by reference: sync-tls-cert, sync-tls-key and what else nearside-core takes as a file."
+  description = "Further secrets of the core by reference: what nearside-core takes as a file."
   type        = map(string)
   default     = {}
 }

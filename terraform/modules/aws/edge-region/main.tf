@@ -9,10 +9,10 @@ module "node" {
   role           = "edge"
   region         = var.name
   artifact       = module.contract.regions[var.name].artifact
-  credentials    = { join-token = var.secret_ref }
+  credentials    = merge({ join-token = var.secret_ref }, var.gossip_key_ref == "" ? {} : { gossip-key = var.gossip_key_ref })
   core_url       = var.core_endpoint
   core_ca        = var.core_ca
-  public_url     = "${var.tls ? "https" : "http"}://${var.dns_name}"
+  public_url     = coalesce(var.public_url, "${var.tls ? "https" : "http"}://${var.dns_name}")
   environment    = var.environment
   cloud          = "aws"
   cloud_settings = { TERMINATION_GROUP = local.name, TERMINATION_HOOK = local.hook }
@@ -166,7 +166,7 @@ data "aws_iam_policy_document" "node" {
   statement {
     sid       = "JoinToken"
     actions   = ["secretsmanager:GetSecretValue"]
-    resources = [var.secret_ref]
+    resources = compact([var.secret_ref, var.gossip_key_ref])
   }
   statement {
     sid       = "AnswerTheHook"

@@ -138,3 +138,15 @@ variable "tags" {
   type        = map(string)
   default     = {}
 }
+
+variable "gossip_key_ref" {
+  description = "Where a node finds the region's gossip keys; a reference. Empty: every node is alone, as is right for one node."
+  type        = string
+  default     = ""
+}
+
+variable "public_url" {
+  description = "Where readers reach the region, if not https (with tls) or http at dns_name: behind a terminator of your own."
+  type        = string
+  default     = ""
+}

@@ -3,7 +3,7 @@ module "node" {
   role        = "core"
   region      = var.name
   artifact    = var.artifact
-  credentials = merge(var.secret_refs, { database-url = azurerm_key_vault_secret.database.versionless_id })
+  credentials = merge(var.secret_refs, { settings = azurerm_key_vault_secret.database.versionless_id })
   environment = var.environment
   cloud       = "azure"
 }
@@ -64,10 +64,10 @@ resource "azurerm_postgresql_flexible_server_database" "nearside" {
 }
 
 resource "azurerm_key_vault_secret" "database" {
-  name             = "${local.name}-database-url"
+  name             = "${local.name}-settings"
   key_vault_id     = var.key_vault_id
-  content_type     = "NEARSIDE_DATABASE_URL"
-  value_wo         = "postgres://nearside:${var.database_password}@${azurerm_postgresql_flexible_server.core.fqdn}:5432/nearside?sslmode=require"
+  content_type     = "application/yaml"
+  value_wo         = "database-url: postgres://nearside:${var.database_password}@${azurerm_postgresql_flexible_server.core.fqdn}:5432/nearside?sslmode=require"
   value_wo_version = var.database_password_version
   tags             = var.tags
 }

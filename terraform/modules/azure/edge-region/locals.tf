@@ -4,8 +4,8 @@ locals {
 
   versions = var.ipv6 ? { v4 = "IPv4", v6 = "IPv6" } : { v4 = "IPv4" }
 
-  # Azure's load balancer passes TCP through: with tls the edge itself serves it,
-  # on the port after the peer port, from certificate files.
+  # Azure's load balancer passes TCP through: with tls a terminator on the node
+  # serves it, on the port after the peer port.
   tls_port  = module.node.ports.peer + 1
   listeners = merge({ http = { front = 80, back = module.node.ports.public } }, var.tls ? { https = { front = 443, back = local.tls_port } } : {})
 

@@ -61,9 +61,9 @@ variable "dns_name" {
 }
 
 variable "tls" {
-  description = "Whether readers reach the region by https; its certificate is obtained outside the edge (DNS-01)."
+  description = "Whether readers reach the region by https. The edge itself speaks plain HTTP: with this a terminator of your own has to listen on the port after the peer port, which the load balancer then reaches at 443."
   type        = bool
-  default     = true
+  default     = false
 }
 
 variable "environment" {
@@ -178,4 +178,16 @@ variable "tags" {
   description = "Tags of everything."
   type        = map(string)
   default     = {}
+}
+
+variable "gossip_key_ref" {
+  description = "Where a node finds the region's gossip keys; a reference. Empty: every node is alone, as is right for one node."
+  type        = string
+  default     = ""
+}
+
+variable "public_url" {
+  description = "Where readers reach the region, if not https (with tls) or http at dns_name: behind a terminator of your own."
+  type        = string
+  default     = ""
 }

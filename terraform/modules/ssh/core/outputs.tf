@@ -9,8 +9,8 @@ output "ca" {
 }
 
 output "db_ref" {
-  description = "Where the database's URL is, on every host; a reference, never the URL."
-  value       = local.credentials["database-url"]
+  description = "Where the core's secret settings are, the database's URL among them, on every host; a reference, never the value."
+  value       = local.credentials["settings"]
 }
 
 output "ipv4" {

@@ -75,7 +75,7 @@ variable "hosts" {
 }
 
 variable "secrets" {
-  description = "The core's secrets by name, laid on every host: database-url and what else nearside-core takes as a file (sync-tls-cert, sync-tls-key). Ephemeral: neither in the plan nor in the state."
+  description = "The core's secrets by name, laid on every host: settings, a YAML file of flags with database-url in it, and what else nearside-core takes as a file. Ephemeral: neither in the plan nor in the state."
   type        = map(string)
   default     = {}
   sensitive   = true
@@ -85,11 +85,11 @@ variable "secrets" {
 variable "secret_names" {
   description = "Names of the core's secrets; each is a file in /etc/nearside/secrets on the hosts. Ephemeral values cannot say it."
   type        = set(string)
-  default     = ["database-url"]
+  default     = ["settings"]
 
   validation {
-    condition     = contains(var.secret_names, "database-url") && alltrue([for n in var.secret_names : can(regex("^[a-z][a-z0-9-]*$", n))])
-    error_message = "secret_names: expected database-url among them, and lower-case letters, digits and hyphens."
+    condition     = contains(var.secret_names, "settings") && alltrue([for n in var.secret_names : can(regex("^[a-z][a-z0-9-]*$", n))])
+    error_message = "secret_names: expected settings among them, and lower-case letters, digits and hyphens."
   }
 }
 

@@ -4,5 +4,11 @@ locals {
   rest  = { for name, h in var.hosts : name => h if name != local.first }
 
   secret_path = trimprefix(var.secret_ref, "file://")
-  public_url  = "${var.tls ? "https" : "http"}://${var.dns_name}"
+  # How the nodes of the region find each other.
+  seeds = {
+    for name in keys(var.hosts) : name => [
+      for other, h in var.hosts : "${h.ipv4}:${var.public_port + 2}" if other != name && var.gossip_key_ref != ""
+    ]
+  }
+  public_url = coalesce(var.public_url, "${var.tls ? "https" : "http"}://${var.dns_name}")
 }

@@ -11,12 +11,12 @@ module "node" {
   region        = var.name
   node          = each.key
   artifact      = module.contract.regions[var.name].artifact
-  credentials   = { join-token = var.secret_ref }
+  credentials   = merge({ join-token = var.secret_ref }, var.gossip_key_ref == "" ? {} : { gossip-key = var.gossip_key_ref })
   core_url      = var.core_endpoint
   core_ca       = var.core_ca
   public_url    = local.public_url
   public_port   = var.public_port
-  environment   = var.environment
+  environment   = merge(length(local.seeds[each.key]) == 0 ? {} : { NEARSIDE_SEEDS = join(",", local.seeds[each.key]) }, var.environment)
   drain_seconds = var.drain_seconds
 }
 

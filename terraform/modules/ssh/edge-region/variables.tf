@@ -61,9 +61,9 @@ variable "dns_name" {
 }
 
 variable "tls" {
-  description = "Whether readers reach the region by https; its certificate is obtained outside the edge (DNS-01)."
+  description = "Whether readers reach the region by https. The edge itself speaks plain HTTP: with this a terminator of your own has to listen on the hosts."
   type        = bool
-  default     = true
+  default     = false
 }
 
 variable "environment" {
@@ -131,4 +131,16 @@ variable "public_port" {
   description = "Port of the edge on every host; operations, gossip and peers are the next ones."
   type        = number
   default     = 80
+}
+
+variable "gossip_key_ref" {
+  description = "Where a node finds the region's gossip keys; a reference. Empty: every node is alone, as is right for one node."
+  type        = string
+  default     = ""
+}
+
+variable "public_url" {
+  description = "Where readers reach the region, if not https (with tls) or http at dns_name: behind a terminator of your own."
+  type        = string
+  default     = ""
 }

@@ -73,9 +73,9 @@ func secret(name string) (string, error) {
 }
 
 func databaseURL() (string, error) {
-	u, err := secret("NEARSIDE_DATABASE_URL_FILE")
-	if err == nil && !strings.HasPrefix(u, "postgres://") {
-		return "", errors.New("NEARSIDE_DATABASE_URL_FILE: expected postgres://")
+	u, err := secret("NEARSIDE_CONFIG")
+	if err == nil && !strings.HasPrefix(u, "database-url: postgres://") {
+		return "", errors.New("NEARSIDE_CONFIG: expected database-url: postgres://")
 	}
 	return u, err
 }
@@ -89,7 +89,7 @@ func core() error {
 }
 
 func edge() error {
-	for _, name := range []string{"NEARSIDE_REGION", "NEARSIDE_NODE", "NEARSIDE_PUBLIC_URL", "NEARSIDE_GOSSIP_LISTEN", "NEARSIDE_PEER_LISTEN"} {
+	for _, name := range []string{"NEARSIDE_REGION", "NEARSIDE_NODE", "NEARSIDE_PUBLIC_URL"} {
 		if _, err := setting(name); err != nil {
 			return err
 		}
@@ -106,9 +106,9 @@ func edge() error {
 	if err := os.WriteFile(holder, []byte("open\n"), 0o600); err != nil {
 		return err
 	}
-	coreURL, err := url.Parse(os.Getenv("NEARSIDE_CORE_URL"))
+	coreURL, err := url.Parse(os.Getenv("NEARSIDE_CORE"))
 	if err != nil || coreURL.Port() == "" {
-		return errors.New("NEARSIDE_CORE_URL: expected a URL with a port")
+		return errors.New("NEARSIDE_CORE: expected a URL with a port")
 	}
 	ready := func() bool {
 		conn, err := net.DialTimeout("tcp", coreURL.Host, time.Second)
@@ -118,7 +118,7 @@ func edge() error {
 		return conn.Close() == nil && token != "" && health == "well"
 	}
 	closed := func() error { return os.WriteFile(holder, []byte("closed\n"), 0o600) }
-	return serve(ready, closed, "NEARSIDE_PUBLIC_LISTEN", "NEARSIDE_OPS_LISTEN")
+	return serve(ready, closed, "NEARSIDE_LISTEN", "NEARSIDE_OPS_LISTEN")
 }
 
 // serve answers on the listeners that the settings name until SIGTERM, then drains.
