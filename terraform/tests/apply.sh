@@ -33,6 +33,7 @@ section_apply() {
   ip netns add "$net-home" && ip -n "$net-home" link add br0 type bridge && ip -n "$net-home" addr add 10.99.0.1/24 dev br0 &&
     ip -n "$net-home" link set br0 up && ip -n "$net-home" link set lo up || { fail "make a network"; return; }
   apply_drill
+  apply_sandbox
   apply_cleanup
 }
 
@@ -194,4 +195,31 @@ HCL
   check "apply: … until somebody has seen to it" eu_destroy
   check "apply: destroy the core" core_root destroy -auto-approve
   check "apply: … nothing of it is left" on 10 "! pgrep nearside && ! ls -d /opt/nearside /etc/nearside"
+}
+
+# apply_sandbox: the real edge in its hardened unit, without a core. It cannot become
+# ready; it has to start, keep its state, answer, and end by itself on SIGTERM.
+apply_sandbox() {
+  local module=$root/modules/node-config
+  if [ ! -f "$source_root/../edge/cmd/nearside-edge/main.go" ]; then
+    skip "apply: the real edge in its unit" "it is not in this tree"
+    return
+  fi
+  (cd "$source_root/.." && CGO_ENABLED=0 go build -o "$a/nearside-edge" ./edge/cmd/nearside-edge) >"$work/log" 2>&1 || { fail "apply: build the real edge" "$work/log"; return; }
+  cat >"$a/edge.json" <<JSON
+{"role": "edge", "region": "us-east", "node": "us-east-1", "artifact": $(artifact nearside-edge 1), "credentials": {"join-token": "file:///x"},
+ "core_url": "http://10.99.0.10:8081", "public_url": "http://us-east.ads.test", "public_port": 80}
+JSON
+  terraform -chdir="$module" init >/dev/null 2>&1
+  terraform -chdir="$module" apply -auto-approve -state="$a/edge.tfstate" -var-file="$a/edge.json" >"$work/log" 2>&1 || { fail "apply: render the real edge" "$work/log"; return; }
+  terraform -chdir="$module" output -state="$a/edge.tfstate" -raw install_script | on 31 sh
+  on 31 'mkdir -p /opt/nearside/edge/current && cat >/opt/nearside/edge/current/nearside-edge && chmod 755 /opt/nearside/edge/current/nearside-edge' <"$a/nearside-edge"
+  on 31 'rm -rf /var/lib/private/nearside-edge /var/lib/nearside-edge; install -d -m 0700 /etc/nearside/credentials; echo join >/etc/nearside/credentials/join-token
+    echo NEARSIDE_NODE=us-east-1 >/etc/nearside/node.env; systemctl daemon-reload; systemctl start nearside-edge'
+  check "apply: the real edge starts in its hardened unit" eventually 20 on 31 curl -sf -m 2 -o /dev/null http://127.0.0.1:81/livez
+  check "apply: … keeps state there" on 31 'ls /var/lib/private/nearside-edge | grep -q .'
+  check "apply: … is not ready without a core, and says so on both ports" on 31 '[ "$(curl -s -m 2 -o /dev/null -w "%{http_code}" http://127.0.0.1/readyz; curl -s -m 2 -o /dev/null -w "%{http_code}" http://127.0.0.1:81/readyz)" = 503503 ]'
+  check "apply: … was refused nothing by the sandbox that it minds" on 31 '! journalctl -u nearside-edge --no-pager | grep -iE "operation not permitted|permission denied|read-only file system|bad system call"'
+  on 31 systemctl stop nearside-edge
+  check "apply: … and ends by itself on SIGTERM" on 31 '[ "$(systemctl show -p Result --value nearside-edge)" = success ]'
 }
