@@ -302,12 +302,12 @@ func TestOldCopyIsFound(t *testing.T) {
 		spent, returned int64
 		old             bool
 	}{{0, 0, false}, {1, 0, false}, {2, 0, true}, {1, 1, true}} {
-		err := l.Contradicts(&wire.Grant{Budget: int64(views), Granted: 5, Spent: c.spent, Returned: c.returned})
-		if (err != nil) != c.old {
-			t.Errorf("spent %d returned %d: %v", c.spent, c.returned, err)
+		reason := l.Contradicts(&wire.Grant{Budget: int64(views), Granted: 5, Spent: c.spent, Returned: c.returned})
+		if (reason != "") != c.old {
+			t.Errorf("spent %d returned %d: %q", c.spent, c.returned, reason)
 		}
 	}
-	if l.Contradicts(&wire.Grant{Budget: 99, Spent: 1}) == nil {
+	if l.Contradicts(&wire.Grant{Budget: 99, Spent: 1}) == "" {
 		t.Error("the core settled a lease that this journal has never had")
 	}
 }

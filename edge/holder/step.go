@@ -184,17 +184,18 @@ func Dead(b lease.Budget, now int64) bool {
 }
 
 // Contradicts says why the core's totals of a lease cannot be: it has settled
-// more than was ever spent here. Such a journal is an old copy.
-func (s *State) Contradicts(g *wire.Grant) error {
+// more than was ever spent here. Such a journal is an old copy. It is empty
+// where they can be.
+func (s *State) Contradicts(g *wire.Grant) string {
 	var t lease.Totals
 	if a := s.leases[lease.Budget(g.GetBudget())]; a != nil {
 		t = a.Totals
 	}
 	if g.GetSpent() > t.Spent || g.GetReturned() > t.Returned {
-		return fmt.Errorf("budget %d: the core has settled %d spent and %d returned, this journal knows of %d and %d",
+		return fmt.Sprintf("budget %d: the core has settled %d spent and %d returned, this journal knows of %d and %d",
 			g.GetBudget(), g.GetSpent(), g.GetReturned(), t.Spent, t.Returned)
 	}
-	return nil
+	return ""
 }
 
 // Return gives an amount of what is available back to the core.

@@ -254,4 +254,4 @@ func (d *delay) add(ms int64) {
 }
 
 // life is how long a reservation lasts: 3 × the median view delay.
-func (d delay) life() int64 { return int64(3 * d) }
+func (d *delay) life() int64 { return int64(3 * *d) }

@@ -417,3 +417,66 @@ func TestForeignEventsComeHomeThroughTheCore(t *testing.T) {
 	})
 	e.healthy()
 }
+
+func TestHandInOfBootsAfterTheCursorAndOfOthersEvents(t *testing.T) {
+	e := newEdge(t, faultfs.New(1))
+	e.core.Sell(views, 1000)
+	e.start()
+	e.exchange(false)
+	first := e.mustOffer()
+	e.view(first)
+	e.exchange(true) // the last that the core hears
+	e.stop()
+	e.start()
+	second := e.mustOffer() // of a boot that no batch tells of
+	if v := e.view(second); v != holder.Billed {
+		t.Fatal(v)
+	}
+	elsewhere := *first
+	elsewhere.Holder, elsewhere.Seq = 77, 5
+	if v := e.view(&elsewhere); v != holder.Foreign {
+		t.Fatal(v)
+	}
+	e.stop()
+	e.core.Fence(1)
+	e.start()
+	defer e.stop()
+	step := e.exchange(false)
+	if err := e.Fence(context.Background(), step.Reason); err != nil {
+		t.Fatal(err)
+	}
+	e.enroll()
+	e.catalog(2)
+	if n := e.handIn(); n != 1 {
+		t.Errorf("%d late events, want the second boot's view", n)
+	}
+	for range 3 {
+		e.exchange(false)
+	}
+	e.core.Do(func() {
+		if got := e.core.Counts; got.Views != 2 || e.core.Lost != 1 {
+			t.Errorf("the core counts %+v, and %d events of a holder that never was (want 1)", got, e.core.Lost)
+		}
+	})
+	e.healthy()
+}
+
+func TestGrantInALostReplyIsToldAgain(t *testing.T) {
+	e := newEdge(t, faultfs.New(1))
+	e.start()
+	defer e.stop()
+	e.exchange(false)
+	e.core.Sell(views, 1000)
+	e.exchange(true) // no batch, only a want: the core grants, the reply is lost
+	if got := e.Status().Available; got != 0 {
+		t.Fatalf("%d available", got)
+	}
+	e.core.Do(func() {
+		e.core.Budgets[views].Unleased, e.core.Budgets[views].Limit = 0, e.core.Budgets[views].Outstanding
+	})
+	e.exchange(false)
+	if got := e.Status().Available; got == 0 {
+		t.Error("what was granted in a lost reply is lost here")
+	}
+	e.healthy()
+}

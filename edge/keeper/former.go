@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -42,52 +43,91 @@ func (k *Keeper) FormerSeal(f statedir.Former) (seal *wire.Cursor, err error) {
 }
 
 // HandIn reads a former holder's journal: its windows as of the core's cursor,
-// and then every event after it, some at a time.
-func (k *Keeper) HandIn(f statedir.Former, cursor *wire.Cursor, windows func([]*wire.Window) error, late func([]*wire.Event) error) error {
+// and then every event after it, some at a time. A boot that began after the
+// cursor has an empty window, since nothing of it was ever counted. Events of
+// other homes that the former holder did not get to ship become foreign events
+// of the present one, and are durable when HandIn returns.
+func (k *Keeper) HandIn(ctx context.Context, f statedir.Former, cursor *wire.Cursor, windows func([]*wire.Window) error, late func([]*wire.Event) error) error {
 	return k.readFormer(f, func(j *journal.Journal) error {
-		found := false
-		reached := func(st *holder.State) error {
-			if found || st.Batch() < cursor.GetBatch() {
-				return nil
-			}
-			if st.Batch() > cursor.GetBatch() {
-				// The core has lost batches since; what they told of stays judged.
-				k.cfg.Log.Warn("handing in windows later than the core's cursor", "holder", f.Holder, "batch", st.Batch(), "cursor", cursor.GetBatch())
-			}
-			found = true
-			return windows(st.Windows(0))
-		}
-		var events []*wire.Event
-		flush := func() error {
-			if len(events) == 0 {
-				return nil
-			}
-			list := events
-			events = nil
-			return late(list)
-		}
-		_, err := replay(j, f.Holder, reached, func(st *holder.State, rec []byte) error {
-			if !found {
-				return reached(st)
-			}
-			e, ok, err := holder.Late(rec)
-			if err != nil || !ok {
-				return err
-			}
-			events = append(events, e.Wire())
-			if len(events) < lateEvents {
-				return nil
-			}
-			return flush()
-		})
-		if err != nil {
+		h := handIn{k: k, f: f, cursor: cursor, windows: windows, late: late}
+		if _, err := replay(j, f.Holder, h.reached, h.record); err != nil {
 			return err
 		}
-		if !found {
+		if !h.found {
 			return ErrBehind
 		}
-		return flush()
+		if err := h.flush(); err != nil {
+			return err
+		}
+		if h.adopted == nil {
+			return nil
+		}
+		_, err := k.wait(ctx, h.adopted, h.pos)
+		return err
 	})
+}
+
+// handIn is one reading of a former holder's journal.
+type handIn struct {
+	k       *Keeper
+	f       statedir.Former
+	cursor  *wire.Cursor
+	windows func([]*wire.Window) error
+	late    func([]*wire.Event) error
+
+	found   bool   // the cursor has been reached
+	boot    uint64 // the last one whose window was given
+	events  []*wire.Event
+	adopted *book // where events of other homes were journalled, up to pos
+	pos     journal.Position
+}
+
+// reached gives the windows where the state is at the cursor.
+func (h *handIn) reached(st *holder.State) error {
+	if h.found || st.Batch() < h.cursor.GetBatch() {
+		return nil
+	}
+	if st.Batch() > h.cursor.GetBatch() {
+		// The core has lost batches since; what they told of stays judged.
+		h.k.cfg.Log.Warn("handing in windows later than the core's cursor", "holder", h.f.Holder, "batch", st.Batch(), "cursor", h.cursor.GetBatch())
+	}
+	h.found = true
+	h.boot, _ = st.Current()
+	return h.windows(st.Windows(0))
+}
+
+func (h *handIn) record(st *holder.State, rec []byte) error {
+	if !h.found {
+		return h.reached(st)
+	}
+	if boot, _ := st.Current(); boot != h.boot {
+		h.boot = boot
+		if err := h.windows([]*wire.Window{{Boot: boot}}); err != nil {
+			return err
+		}
+	}
+	e, ok, err := holder.Late(rec)
+	switch {
+	case err != nil || !ok:
+		return err
+	case e.Holder != h.f.Holder:
+		h.adopted, h.pos, _, err = h.k.step(&e)
+		return err
+	}
+	h.events = append(h.events, e.Wire())
+	if len(h.events) < lateEvents {
+		return nil
+	}
+	return h.flush()
+}
+
+func (h *handIn) flush() error {
+	if len(h.events) == 0 {
+		return nil
+	}
+	list := h.events
+	h.events = nil
+	return h.late(list)
 }
 
 func (k *Keeper) readFormer(f statedir.Former, read func(*journal.Journal) error) error {

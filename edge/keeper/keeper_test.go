@@ -56,7 +56,6 @@ type edge struct {
 	core  *fakecore.Core
 	clock *clock
 	fs    journal.FS
-	seq   map[uint64]bool
 	cfg   keeper.Config
 }
 
@@ -126,6 +125,7 @@ func (e *edge) exchange(lose bool) exchange.Step {
 		e.Fatal(err)
 	}
 	if lose {
+		e.Unheard()
 		return exchange.Step{}
 	}
 	step, err := e.Heard(ctx, reply)
@@ -439,7 +439,7 @@ func (e *edge) handIn() (late int) {
 			}
 			return reply.GetCursor()
 		}
-		err = e.HandIn(f, send(&wire.HandInRequest{}),
+		err = e.HandIn(context.Background(), f, send(&wire.HandInRequest{}),
 			func(w []*wire.Window) error { send(&wire.HandInRequest{Windows: w}); return nil },
 			func(l []*wire.Event) error { late += len(l); send(&wire.HandInRequest{Late: l}); return nil })
 		if err != nil {

@@ -241,8 +241,9 @@ func (s *sim) round() {
 	}
 	line := s.rand.IntN(8)
 	s.note("exchange %s first=%v line=%d", exchange.Describe(req.GetBatch().GetSeal()), req.GetFirst(), line)
-	if line == 0 {
-		return // lost
+	if line == 0 { // lost
+		s.Unheard()
+		return
 	}
 	reply, err := s.core.Sync(req)
 	if line == 1 && err == nil {
@@ -253,7 +254,9 @@ func (s *sim) round() {
 	}
 	switch line {
 	case 2: // the reply is lost
+		s.Unheard()
 	case 3:
+		s.Unheard()
 		s.waiting = append(s.waiting, reply)
 	default:
 		s.hear(reply)

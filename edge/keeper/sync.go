@@ -321,6 +321,16 @@ func (k *Keeper) cover(ctx context.Context, b *book) error {
 	}
 }
 
+// Unheard says that a request got no reply. What the core told in it, grants
+// above all, is not told again unless it is asked for everything.
+func (k *Keeper) Unheard() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.book != nil {
+		k.book.edge.Again()
+	}
+}
+
 // Heard takes the core's reply to what Prepare gave. A course of Fence wants a
 // call of Fence; Superseded the end of the process.
 func (k *Keeper) Heard(ctx context.Context, r *wire.SyncResponse) (exchange.Step, error) {
@@ -399,8 +409,8 @@ func (k *Keeper) hear(b *book, r *wire.SyncResponse, now int64) (step exchange.S
 		if holder.Dead(id, now) {
 			continue
 		}
-		if err := b.st.Contradicts(g); err != nil {
-			return exchange.Step{Course: exchange.Fence, Reason: err.Error(), Acked: step.Acked}, save, nil
+		if reason := b.st.Contradicts(g); reason != "" {
+			return exchange.Step{Course: exchange.Fence, Reason: reason, Acked: step.Acked}, save, nil
 		}
 		if err := k.granted(b, id, g, now); err != nil {
 			return step, save, ignoreFull(err)

@@ -26,9 +26,10 @@ func (u *Uplink) handIn(ctx context.Context) error {
 		for _, f := range u.k.Former() {
 			keep, err := u.handInOne(ctx, f)
 			var line *lineError
+			if ctx.Err() != nil {
+				break
+			}
 			switch {
-			case ctx.Err() != nil:
-				return nil
 			case errors.As(err, &line):
 				u.cfg.Log.Warn("a fenced holder is still to be handed in", "holder", f.Holder, "err", err)
 				pending = true
@@ -85,7 +86,7 @@ func (u *Uplink) handInOne(ctx context.Context, f statedir.Former) (keep bool, e
 	if cursor.GetBatch() > seal.GetBatch() {
 		return true, keeper.ErrBehind
 	}
-	err = u.k.HandIn(f, cursor,
+	err = u.k.HandIn(ctx, f, cursor,
 		func(windows []*wire.Window) error {
 			for _, w := range windows { // one may be megabytes
 				if _, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal, Windows: []*wire.Window{w}}); err != nil {

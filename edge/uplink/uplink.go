@@ -160,16 +160,27 @@ func New(cfg Config, k *keeper.Keeper, tally *Tally) (*Uplink, error) {
 // Stats are the uplink's counters, live.
 func (u *Uplink) Stats() *Stats { return &u.stats }
 
-// Load applies the catalog on disk, if there is one.
+// Load applies the catalog on disk, if there is one and nothing newer is in
+// force.
 func (u *Uplink) Load() error {
 	published, err := u.k.StoredCatalog()
 	if err != nil || published == nil {
 		return err
 	}
+	if inForce, _ := u.k.Catalog(); inForce > 0 {
+		if stored, err := catalog.Version(published); err == nil && stored <= inForce {
+			return nil
+		}
+	}
 	s, err := catalog.Decode(published)
 	if err != nil {
 		// The core has a good one; without it there is nothing to serve.
 		u.cfg.Log.Error("the catalog on disk cannot be read", "err", err)
+		return nil
+	}
+	u.applying.Lock()
+	defer u.applying.Unlock()
+	if version, _ := u.k.Catalog(); s.Version <= version {
 		return nil
 	}
 	return u.apply(s, published)
@@ -329,6 +340,7 @@ func (u *Uplink) once(ctx context.Context) (time.Duration, error) {
 	reply, err := u.core().Sync(call, req)
 	if err != nil {
 		u.tally.giveBack(report)
+		u.k.Unheard()
 		return 0, &lineError{fmt.Errorf("exchange with %s: %w", u.address(), err)}
 	}
 	u.stats.Nanos.Add(uint64(time.Since(began)))

@@ -74,7 +74,7 @@ func newServer() *server {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	s.http = &http.Server{Handler: mux, Protocols: &protocols, ErrorLog: nil}
-	go s.http.Serve(s.l)
+	go func() { _ = s.http.Serve(s.l) }()
 	return s
 }
 
@@ -454,8 +454,10 @@ func TestServesFromDiskBeforeTheCoreIsReached(t *testing.T) {
 		pass(3 * time.Second)
 		e.fs.Kill() // no drain
 		e.end()
-		<-e.done
-		e.Close()
+		if err := <-e.done; err == nil {
+			t.Error("a disk that is gone ended nothing")
+		}
+		_ = e.Close()
 		e.http.CloseIdleConnections()
 
 		s.away(true)

@@ -51,6 +51,7 @@ type Holder struct {
 	inbox   []*wire.Event
 	late    []*wire.Event
 	want    map[lease.Budget]*wire.Want
+	told    map[lease.Budget]lease.Totals // in a reply, which may have been lost
 }
 
 // Core is the ledger. All methods may be called from any goroutine.
@@ -126,7 +127,7 @@ func (c *Core) Register(r *wire.RegisterRequest) *wire.RegisterResponse {
 	}
 	h := &Holder{
 		ID: uint32(len(c.Holders) + 1), Disk: r.GetDisk(), Cursor: &wire.Cursor{},
-		Leases: map[lease.Budget]*lease.Totals{}, Windows: map[uint64]*wire.Window{}, want: map[lease.Budget]*wire.Want{},
+		Leases: map[lease.Budget]*lease.Totals{}, Windows: map[uint64]*wire.Window{}, want: map[lease.Budget]*wire.Want{}, told: map[lease.Budget]lease.Totals{},
 	}
 	h.Secret = fmt.Sprintf("secret of %d", h.ID)
 	c.Holders[h.ID] = h
@@ -175,6 +176,7 @@ func (c *Core) Sync(r *wire.SyncRequest) (*wire.SyncResponse, error) {
 	if b != nil {
 		seal = b.GetSeal()
 	}
+	again := false
 	switch order := exchange.Compare(seal, h.Cursor); {
 	case order == exchange.Another:
 		c.bad("holder %d is at %s, the core at %s", h.ID, exchange.Describe(seal), exchange.Describe(h.Cursor))
@@ -183,13 +185,22 @@ func (c *Core) Sync(r *wire.SyncRequest) (*wire.SyncResponse, error) {
 	case order == exchange.Ahead:
 		c.apply(h, b)
 		reply.Cursor = h.Cursor
+	default:
+		again = b != nil
 	}
 	c.side(h, r.GetSide())
 	if h.State == Open {
 		c.grant(h)
 	}
+	if r.GetFirst() || again {
+		clear(h.told)
+	}
 	for _, id := range slices.Sorted(maps.Keys(h.Leases)) {
 		l := h.Leases[id]
+		if was, ok := h.told[id]; ok && *l == was {
+			continue
+		}
+		h.told[id] = *l
 		reply.Leases = append(reply.Leases, &wire.Grant{Budget: int64(id), Granted: l.Granted, Spent: l.Spent, Returned: l.Returned, RecallTo: -1})
 		if b := c.Budgets[id]; b != nil {
 			reply.Delivered = append(reply.Delivered, &wire.Delivered{Budget: int64(id), Settled: b.Settled, Limit: b.Limit, Unleased: b.Unleased})
@@ -355,6 +366,9 @@ func (c *Core) HandIn(r *wire.HandInRequest) (*wire.HandInResponse, error) {
 			h.Windows[w.GetBoot()] = w
 		}
 		for _, e := range r.GetLate() {
+			if e.GetHolder() != h.ID {
+				c.bad("holder %d hands in an event of holder %d", h.ID, e.GetHolder())
+			}
 			c.foreign(e)
 		}
 	}
@@ -374,11 +388,7 @@ func (c *Core) judge(h *Holder) {
 	var waiting []*wire.Event
 	for _, e := range late {
 		w := h.Windows[e.GetBoot()]
-		if w == nil {
-			w = &wire.Window{Boot: e.GetBoot()}
-			h.Windows[e.GetBoot()] = w
-		}
-		if e.GetSeq() < w.GetFloor() {
+		if w == nil || e.GetSeq() < w.GetFloor() {
 			c.Lost++
 			continue
 		}
