@@ -37,7 +37,7 @@ type Options struct {
 	Window    time.Duration // how long a group gathers; default 20 ms
 	Group     int           // most holders in a group; default 256
 	Queue     int           // most requests waiting; default 4096
-	Heartbeat time.Duration // of a Watch stream; default 10 s
+	Heartbeat time.Duration // of a Watch stream; default 5 s
 	// Patience is how long this core has to be up before it closes holders for
 	// their silence; default 10 min. Edges come back within seconds.
 	Patience time.Duration
@@ -51,7 +51,7 @@ func (o *Options) defaults() {
 	orDefault(&o.Window, 20*time.Millisecond)
 	orDefault(&o.Group, 256)
 	orDefault(&o.Queue, 4096)
-	orDefault(&o.Heartbeat, 10*time.Second)
+	orDefault(&o.Heartbeat, 5*time.Second)
 	orDefault(&o.Patience, 10*time.Minute)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -276,8 +276,10 @@ func (s *Server) HandIn(ctx context.Context, r *wire.HandInRequest) (*wire.HandI
 	}
 	response, err := ledger.HandIn(ctx, s.store, r, time.Now().UnixMilli())
 	switch {
-	case errors.Is(err, ledger.ErrNotFenced), errors.Is(err, ledger.ErrBehind):
+	case errors.Is(err, ledger.ErrNotFenced):
 		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
+	case errors.Is(err, ledger.ErrBehind): // asking again will not help
+		return nil, connect.NewError(connect.CodeOutOfRange, err)
 	case err != nil:
 		s.log.Error("cannot take a hand-in", "holder", r.GetHolder(), "error", err)
 		return nil, away()

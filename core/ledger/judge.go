@@ -182,10 +182,11 @@ func (s *step) debit(h *Holder, debits []exchange.Debit) bool {
 	return true
 }
 
-// remainder is what a fenced holder still has of a budget.
+// remainder is what a fenced holder still has of a budget; a closed one has
+// nothing.
 func (s *step) remainder(h *Holder, b lease.Budget) int64 {
 	l := s.Leases[LeaseKey{h.ID, b}]
-	if l == nil || h.State == Closed {
+	if l == nil {
 		return 0
 	}
 	return l.Available()

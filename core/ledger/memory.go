@@ -149,11 +149,12 @@ func (m *Memory) SetBudget(id lease.Budget, limit, unit int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	b, ok := m.Truth.Budgets[id]
-	if ok {
+	switch {
+	case !ok:
+		b = NewBudget(id, limit, unit)
+	case b.Asked != limit:
 		b.Ask(limit)
 		b.Changed++
-	} else {
-		b = NewBudget(id, limit, unit)
 	}
 	m.Truth.Budgets[id] = b
 }

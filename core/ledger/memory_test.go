@@ -3,6 +3,8 @@ package ledger_test
 import (
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"nearside/core/ledger"
 	"nearside/core/ledger/ledgertest"
 	"nearside/sync/lease"
@@ -17,8 +19,11 @@ func memory(testing.TB) ledgertest.Fixture {
 		Kill:      m.Kill,
 		AllowJoin: m.AllowJoin,
 		Dump:      m.Dump,
-		Restore:   m.Restore,
 	}
 }
 
 func TestMemory(t *testing.T) { ledgertest.Run(t, memory) }
+
+func TestSchedules(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) { ledgertest.Schedule(rt, memory(t)) })
+}

@@ -1,11 +1,13 @@
 package postgres
 
 import (
+	"flag"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
 
 	"nearside/core/ledger"
 	"nearside/core/ledger/ledgertest"
@@ -15,6 +17,32 @@ import (
 )
 
 func TestLedger(t *testing.T) { ledgertest.Run(t, ledgerFixture) }
+
+// TestStoresAgree runs random schedules on both stores at once.
+func TestStoresAgree(t *testing.T) {
+	few(t, "40")
+	fixture := ledgerFixture(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		fixture.Reset()
+		m := ledger.NewMemory()
+		ledgertest.Schedule(rt, ledgertest.Fixture{
+			Store: m, SetBudget: func(id lease.Budget, asked int64) { m.SetBudget(id, asked, 1) }, SetCap: m.SetCap, Dump: m.Dump,
+		}, fixture)
+	})
+}
+
+// few lowers the number of schedules, each of which is some hundred round
+// trips, unless the command line asks for one.
+func few(t *testing.T, checks string) {
+	f := flag.Lookup("rapid.checks")
+	if f.Value.String() != f.DefValue {
+		return
+	}
+	if err := f.Value.Set(checks); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Value.Set(f.DefValue) })
+}
 
 // openTest is a database of the test's own.
 func openTest(t testing.TB) *DB {
@@ -68,6 +96,11 @@ func ledgerFixture(t testing.TB) ledgertest.Fixture {
 			exec(`INSERT INTO join_tokens (name, hash) VALUES ('test', $1)`, ledger.Hash(token))
 		},
 		Dump: func() ledger.Truth { return dump(t, db) },
+		Reset: func() {
+			exec(`TRUNCATE budgets, holders, leases, windows, foreign_events, rollups, flight_totals, decision_counts, refusals, receipts, token_keys,
+				flights RESTART IDENTITY CASCADE`)
+			exec(`INSERT INTO ledger DEFAULT VALUES ON CONFLICT (id) DO UPDATE SET forgotten_at = NULL, forgotten_by = NULL, reason = ''`)
+		},
 	}
 }
 

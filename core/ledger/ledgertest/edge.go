@@ -5,11 +5,14 @@
 package ledgertest
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
-	"testing"
+
+	"pgregory.net/rapid"
 
 	"nearside/core/ledger"
 	"nearside/sync/lease"
@@ -24,8 +27,11 @@ type Fixture struct {
 	Kill      func(flight uint32)
 	AllowJoin func(token string)
 	Dump      func() ledger.Truth
-	Restore   func(ledger.Truth) // nil where the store cannot
+	Reset     func() // to an empty store; join tokens may stay
 }
+
+// String names the edge in a schedule that is told.
+func (e *Edge) String() string { return fmt.Sprintf("edge %d", e.ID) }
 
 // Start is the moment at which tests begin: 2026-03-02T12:00:00Z, a Monday.
 const Start = 1772452800000
@@ -33,22 +39,29 @@ const Start = 1772452800000
 // Today is the day of Start.
 const Today = int32(Start / 86400000)
 
+// T is a *testing.T or a *rapid.T.
+type T interface {
+	rapid.TB
+	Context() context.Context
+}
+
 // World is a store with a clock and edges.
 type World struct {
-	testing.TB
+	T
 	Fixture
 	Now   int64
 	Rules ledger.Rules
 }
 
 // NewWorld begins at Start with the default rules.
-func NewWorld(t testing.TB, f Fixture) *World {
-	return &World{TB: t, Fixture: f, Now: Start, Rules: ledger.DefaultRules()}
+func NewWorld(t T, f Fixture) *World {
+	return &World{T: t, Fixture: f, Now: Start, Rules: ledger.DefaultRules()}
 }
 
 // Edge is a holder that says what it is told to.
 type Edge struct {
-	w       *World
+	world   *World // nil: it is not in one
+	now     *int64 // unix milliseconds
 	ID      uint32
 	Boot    uint64
 	Ordinal uint64
@@ -59,6 +72,7 @@ type Edge struct {
 	Reply   *wire.SyncResponse // the last one
 
 	dirty   map[lease.Budget]bool
+	gone    bool // drained
 	rollups *wire.Rollups
 	wants   map[lease.Budget]*wire.Want
 	foreign []*wire.Event
@@ -77,7 +91,22 @@ func (w *World) Join(region, node string) *Edge {
 	if err != nil {
 		w.Fatalf("register %s/%s: %v", region, node, err)
 	}
-	e := &Edge{w: w, ID: r.Holder, Seal: &wire.Cursor{}, Leases: map[lease.Budget]lease.Totals{}, rollups: &wire.Rollups{}, dirty: map[lease.Budget]bool{}, wants: map[lease.Budget]*wire.Want{}}
+	return w.edge(r.Holder)
+}
+
+// edge is one that is registered, with the world's clock.
+func (w *World) edge(id uint32) *Edge {
+	e := NewEdge(id, w.Now)
+	e.world, e.now = w, &w.Now
+	return e
+}
+
+// NewEdge is one that is registered and has just booted.
+func NewEdge(id uint32, now int64) *Edge {
+	e := &Edge{
+		ID: id, now: &now, Seal: &wire.Cursor{}, Leases: map[lease.Budget]lease.Totals{},
+		rollups: &wire.Rollups{}, dirty: map[lease.Budget]bool{}, wants: map[lease.Budget]*wire.Want{},
+	}
 	e.Restart()
 	return e
 }
@@ -120,7 +149,7 @@ func (e *Edge) Spend(b lease.Budget, n int64) int64 {
 
 func (e *Edge) count(flight uint32, views, micros int64) {
 	r := e.rollups
-	r.Hour = append(r.Hour, e.w.Now/1000/3600*3600)
+	r.Hour = append(r.Hour, *e.now/1000/3600*3600)
 	r.Flight = append(r.Flight, flight)
 	r.Ad = append(r.Ad, 1)
 	r.Publisher = append(r.Publisher, 1)
@@ -217,8 +246,8 @@ func (e *Edge) Hear(r *wire.SyncResponse) {
 
 // Sync is one exchange whose reply arrives.
 func (e *Edge) Sync() *wire.SyncResponse {
-	e.w.Helper()
-	e.w.SyncAll(e)
+	e.world.Helper()
+	e.world.SyncAll(e)
 	return e.Reply
 }
 

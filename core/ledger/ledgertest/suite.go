@@ -345,15 +345,12 @@ func recall(w *World) {
 	equal(w, "by b", total, 1000)
 }
 
-// windowOf is a window in which the given bits are set.
-func windowOf(boot, floor, next uint64, viewed, clicked []uint64) *wire.Window {
+// windowOf is a window in which the given sequence numbers were viewed.
+func windowOf(boot, floor, next uint64, viewed ...uint64) *wire.Window {
 	bits := make([]byte, (next-floor+3)/4)
-	set := func(bit uint64) { bits[bit/8] |= 1 << (bit % 8) }
 	for _, seq := range viewed {
-		set(2 * (seq - floor))
-	}
-	for _, seq := range clicked {
-		set(2*(seq-floor) + 1)
+		bit := 2 * (seq - floor)
+		bits[bit/8] |= 1 << (bit % 8)
 	}
 	return &wire.Window{Boot: boot, Floor: floor, Next: next, Bits: bits}
 }
@@ -366,7 +363,7 @@ func drain(w *World) {
 	spent := e.Spend(views, 15)
 	e.Cut()
 	e.Out.Closing = true
-	e.Out.Final = []*wire.Window{windowOf(e.Boot, 0, 20, []uint64{1, 2, 3}, nil)}
+	e.Out.Final = []*wire.Window{windowOf(e.Boot, 0, 20, 1, 2, 3)}
 	request := e.Request()
 	for range 2 { // the second: its answer was lost
 		reply := w.Exchange(request).Replies[0]
@@ -460,8 +457,12 @@ func foreignHome(w *World) {
 	equal(w, "the rest", len(home.Sync().GetForeignIn()), 1)
 	home.ack = 3 // journalled, not judged yet
 	home.Cut()
+	equal(w, "none, at once", len(home.Sync().GetForeignIn()), 0)
+	equal(w, "and later", len(home.Sync().GetForeignIn()), 0)
+	home.ack = 0 // as a batch of an earlier state of the node would say
+	home.Cut()
 	home.Sync()
-	equal(w, "none", len(home.Sync().GetForeignIn()), 0)
+	equal(w, "what was acknowledged stays so", len(home.Sync().GetForeignIn()), 0)
 	truth := w.Check()
 	equal(w, "the core counted nothing itself", truth.Totals[1], ledger.Counts{Views: 1, Spent: 2000})
 	home.ack = 4
@@ -518,7 +519,7 @@ func foreignFenced(w *World) {
 	away.Ship(unknown)
 	away.Sync()
 	equal(w, "without windows they wait", w.judge(home).Waiting, 5)
-	if err := w.handIn(&wire.HandInRequest{Holder: home.ID, Seal: home.Seal, Windows: []*wire.Window{windowOf(home.Boot, 2, 8, []uint64{3}, nil)}, Last: true}); err != nil {
+	if err := w.handIn(&wire.HandInRequest{Holder: home.ID, Seal: home.Seal, Windows: []*wire.Window{windowOf(home.Boot, 2, 8, 3)}, Last: true}); err != nil {
 		w.Fatal(err)
 	}
 	j := w.judge(home)
@@ -574,7 +575,7 @@ func clickWaits(w *World) {
 	home, away := w.Join("us", "home"), w.Join("eu", "away")
 	w.SyncAll(home, away)
 	w.fence(home)
-	if err := w.handIn(&wire.HandInRequest{Holder: home.ID, Seal: home.Seal, Windows: []*wire.Window{windowOf(home.Boot, 0, 8, []uint64{3}, nil)}, Last: true}); err != nil {
+	if err := w.handIn(&wire.HandInRequest{Holder: home.ID, Seal: home.Seal, Windows: []*wire.Window{windowOf(home.Boot, 0, 8, 3)}, Last: true}); err != nil {
 		w.Fatal(err)
 	}
 	away.Ship(eventOf(w, home, 3, 2)) // viewed at home
@@ -618,7 +619,7 @@ func judgedExhausted(w *World) {
 		away.Ship(e)
 	}
 	away.Sync()
-	if err := w.handIn(&wire.HandInRequest{Holder: home.ID, Seal: home.Seal, Windows: []*wire.Window{windowOf(home.Boot, 0, 0, nil, nil)}, Last: true}); err != nil {
+	if err := w.handIn(&wire.HandInRequest{Holder: home.ID, Seal: home.Seal, Windows: []*wire.Window{windowOf(home.Boot, 0, 0)}, Last: true}); err != nil {
 		w.Fatal(err)
 	}
 	j := w.judge(home)
@@ -638,7 +639,7 @@ func judgedKilled(w *World) {
 	w.fence(home)
 	away.Ship(eventOf(w, home, 1, 1))
 	away.Sync()
-	if err := w.handIn(&wire.HandInRequest{Holder: home.ID, Seal: home.Seal, Windows: []*wire.Window{windowOf(home.Boot, 0, 8, nil, nil)}, Last: true}); err != nil {
+	if err := w.handIn(&wire.HandInRequest{Holder: home.ID, Seal: home.Seal, Windows: []*wire.Window{windowOf(home.Boot, 0, 8)}, Last: true}); err != nil {
 		w.Fatal(err)
 	}
 	equal(w, "billed", w.judge(home).Billed, 0)
@@ -652,7 +653,7 @@ func handIn(w *World) {
 	home.Sync()
 	home.Spend(views, 2)
 	home.Sync()
-	part := &wire.HandInRequest{Holder: home.ID, Seal: home.Seal, Windows: []*wire.Window{windowOf(home.Boot, 0, 8, []uint64{0, 1}, nil)}}
+	part := &wire.HandInRequest{Holder: home.ID, Seal: home.Seal, Windows: []*wire.Window{windowOf(home.Boot, 0, 8, 0, 1)}}
 	if err := w.handIn(part); !errors.Is(err, ledger.ErrNotFenced) {
 		w.Errorf("an open holder handed in: %v", err)
 	}
@@ -693,7 +694,7 @@ func handIn(w *World) {
 		w.Fatal(err)
 	}
 	equal(w, "while it hands in, its events wait", w.judge(late).Waiting, 1)
-	if err := w.handIn(&wire.HandInRequest{Holder: late.ID, Seal: late.Seal, Windows: []*wire.Window{windowOf(late.Boot, 0, 8, nil, nil)}, Last: true}); err != nil {
+	if err := w.handIn(&wire.HandInRequest{Holder: late.ID, Seal: late.Seal, Windows: []*wire.Window{windowOf(late.Boot, 0, 8)}, Last: true}); err != nil {
 		w.Fatal(err)
 	}
 	equal(w, "then they are judged", w.judge(late).Billed, 1)
@@ -709,7 +710,7 @@ func fencedByMistake(w *World) {
 	w.fence(e)
 	// Views 2 and 3 happened after the cursor.
 	if err := w.handIn(&wire.HandInRequest{
-		Holder: e.ID, Seal: e.Seal, Windows: []*wire.Window{windowOf(e.Boot, 0, 8, []uint64{1}, nil)},
+		Holder: e.ID, Seal: e.Seal, Windows: []*wire.Window{windowOf(e.Boot, 0, 8, 1)},
 		Late: []*wire.Event{eventOf(w, e, 2, 1), eventOf(w, e, 3, 1)}, Last: true,
 	}); err != nil {
 		w.Fatal(err)
