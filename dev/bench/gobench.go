@@ -27,7 +27,7 @@ var goBenchmarks = []goBenchmark{
 	},
 	{
 		pkg: "./core/ingest", bench: "^BenchmarkExchangeRows$",
-		figures: []figure{{"exchange_rows", "", "rows/s", ""}},
+		figures: []figure{{"exchange_rows", "/20x250", "rows/s", "/bare"}},
 	},
 }
 

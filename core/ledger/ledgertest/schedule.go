@@ -222,12 +222,12 @@ func known(err error) string {
 	return ""
 }
 
-func (s *schedule) must(t *rapid.T, what string, do func(*World) error) string {
+func (s *schedule) must(t *rapid.T, what string, do func(*World) error) {
 	said := agree(s, what, func(w *World) string { return known(do(w)) })
 	if len(said) > 7 && said[:7] == "failed:" {
 		t.Fatalf("%s %s", what, said)
 	}
-	return said
+
 }
 
 func (s *schedule) fence(t *rapid.T) {
