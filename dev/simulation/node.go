@@ -564,8 +564,8 @@ func (n *node) heard(b *book, r *wire.SyncResponse) {
 	}
 	for _, g := range r.GetLeases() {
 		id := lease.Budget(g.GetBudget())
-		if err := b.st.Contradicts(g); err != nil {
-			n.fence(b, err.Error())
+		if reason := b.st.Contradicts(g); reason != "" {
+			n.fence(b, reason)
 			return
 		}
 		n.put(b, b.st.Grant(nil, id, g.GetGranted()))
