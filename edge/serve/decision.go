@@ -138,8 +138,10 @@ func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher 
 	defer w.release() // what is pooled keeps no catalog alive
 
 	forced := a.forceAd != "" || a.forceCampaign != ""
+	// Who asks not to be tracked is not counted over time.
+	counted := l.caps && !forced && visitor.ReadSignals(ctx.Request.Header.Peek("DNT"), ctx.Request.Header.Peek("Sec-GPC")) == 0
 	var key, client uint64
-	if publisher.CacheAds && !forced || s.cfg.DebugHeaders {
+	if publisher.CacheAds && !forced || counted || s.cfg.DebugHeaders {
 		client = s.visitors.Pseudonyms.Client(addr, ua, int32(catalog.DayOfMillis(now)))
 	}
 	if s.cfg.DebugHeaders {
@@ -154,6 +156,10 @@ func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher 
 		}
 	}
 
+	if counted {
+		w.capped = s.frequencies.capped(w.capped[:0], client, l.catalog, start.Unix())
+		r.Capped = w.capped
+	}
 	out := &w.outcome
 	s.chooseAd(w, l, now, rand.Uint64())
 	for _, refused := range w.scratch.Refused() {
@@ -176,6 +182,9 @@ func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher 
 		return Empty
 	}
 	s.tally.Decision(publisher.ID, place.Country, out.Flight.ID)
+	if counted && out.Flight.FrequencyCap > 0 {
+		s.frequencies.count(client, out.Flight, start.Unix())
+	}
 	if key != 0 {
 		s.keep(w, key, l, publisher, out, nonce, now)
 	}

@@ -22,6 +22,7 @@
 // # What it leaves out
 //
 // It decides nothing (edge/decision), keeps no money (the Judge) and renders
-// nothing (edge/creative). Sticky offers and rate limits are this node's alone,
-// best effort: their tables forget when they are full.
+// nothing (edge/creative). Sticky offers, frequency caps and rate limits are this
+// node's alone, best effort: their tables forget when they are full. Clients that
+// send DNT or Sec-GPC are not counted for frequency caps.
 package serve

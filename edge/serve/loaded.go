@@ -20,6 +20,7 @@ type loaded struct {
 	offers    [][]atomic.Pointer[creative.Offer]
 	bids      [][]byte              // by Flight.Index
 	tokens    map[[32]byte]struct{} // every token that may ask for some publisher
+	caps      bool                  // some flight has a frequency cap
 }
 
 // load prepares a catalog; bad counts ad types whose own template is broken.
@@ -41,6 +42,7 @@ func load(c *decision.Catalog) (l *loaded, bad int) {
 	}
 	for f := range c.Flights() {
 		l.bids[f.Index] = creative.Bids(f.Flight)
+		l.caps = l.caps || f.FrequencyCap > 0
 		for _, ad := range f.Ads {
 			l.offers[ad.Index] = make([]atomic.Pointer[creative.Offer], 2*len(ad.AdTypes))
 		}

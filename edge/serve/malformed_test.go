@@ -55,6 +55,7 @@ func TestMalformedRequests(t *testing.T) {
 		{"a length beyond the limit", "POST " + decisionPath + " HTTP/1.1\r\n" + head + "Content-Length: 99999999999\r\n\r\n", 413},
 		{"chunks beyond the limit", "POST " + decisionPath + " HTTP/1.1\r\n" + head + "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("8000\r\n"+strings.Repeat(" ", 0x8000)+"\r\n", 3) + "0\r\n\r\n", 413},
 		{"a chunk that is none", "POST " + decisionPath + " HTTP/1.1\r\n" + head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400},
+		{"a form in parts", "POST " + decisionPath + " HTTP/1.1\r\n" + head + "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 2\r\n\r\n--", 415},
 		{"path climbing", "GET /proxy/../../etc/passwd HTTP/1.1\r\n" + head + "\r\n", 404},
 		{"encoded slashes", "GET /proxy/view/101%2fx%2f HTTP/1.1\r\n" + head + "\r\n", 200},
 		{"a null byte in the path", "GET /proxy/view/101/%00/ HTTP/1.1\r\n" + head + "\r\n", 200},

@@ -96,17 +96,18 @@ type Server struct {
 	now      func() time.Time
 	log      *slog.Logger
 
-	loaded     atomic.Pointer[loaded]
-	candidates *ristretto.Cache[uint64, *decision.Candidates]
-	stats      Stats
-	stickies   stickies
-	seed       maphash.Seed // of the stickies' keys
-	views      *limiter
-	clicks     *limiter
-	asns       *limiter
-	blocked    map[netip.Addr]bool // BlockedIPs of one address each
-	works      sync.Pool
-	http       *fasthttp.Server
+	loaded      atomic.Pointer[loaded]
+	candidates  *ristretto.Cache[uint64, *decision.Candidates]
+	stats       Stats
+	stickies    stickies
+	frequencies frequencies
+	seed        maphash.Seed // of the stickies' keys
+	views       *limiter
+	clicks      *limiter
+	asns        *limiter
+	blocked     map[netip.Addr]bool // BlockedIPs of one address each
+	works       sync.Pool
+	http        *fasthttp.Server
 }
 
 // Limits of the port.
@@ -170,7 +171,9 @@ func New(cfg Config, judge Judge, tally Tally, visitors Visitors, ready func() b
 		NoDefaultContentType:  true,
 		CloseOnShutdown:       true,
 		TCPKeepalive:          true,
-		Logger:                silent{},
+		// A form would be unpacked into files before anybody looks at it.
+		DisablePreParseMultipartForm: true,
+		Logger:                       silent{},
 	}
 	return s, nil
 }
@@ -259,6 +262,7 @@ type work struct {
 	callback []byte // of JSONP; empty: JSON
 	number   []byte
 	took     time.Duration // of the decision, 0 while it is not known
+	capped   []uint32
 }
 
 // Paths of the port.
