@@ -165,6 +165,9 @@ func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher 
 	for _, refused := range w.scratch.Refused() {
 		s.tally.Refusal(refused.Flight.ID, uint8(refused.Reason))
 	}
+	if !forced {
+		s.sampleRefusals(w, l, now)
+	}
 	var nonce []byte
 	if out.Filled {
 		nonce = s.seal(w, l, out, agent, now)

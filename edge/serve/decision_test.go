@@ -442,7 +442,7 @@ func TestTallyAndStats(t *testing.T) {
 	w.books.Switch(1).Version.Store(9)
 	w.get(decisionPath + "?" + ask1 + "&campaign_types=paid")
 	got := fmt.Sprint(w.tally.decisions, w.tally.refusals)
-	if want := "map[1//0:1 1/US/0:1 1/US/1:1] map[1/paused:1]"; got != want {
+	if want := "map[1//0:1 1/US/0:1 1/US/1:1] map[1/paused:1 2/ad_type:1 3/ad_type:1 4/ad_type:1 6/not_live:1]"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	answers := map[string]uint64{}
@@ -549,3 +549,4 @@ type silentTally struct{}
 
 func (silentTally) Decision(uint32, [2]byte, uint32) {}
 func (silentTally) Refusal(uint32, uint8)            {}
+func (silentTally) Refusals(uint32, uint8, int64)    {}

@@ -73,6 +73,7 @@ type Judge interface {
 type Tally interface {
 	Decision(publisher uint32, country [2]byte, flight uint32)
 	Refusal(flight uint32, reason uint8)
+	Refusals(flight uint32, reason uint8, n int64)
 }
 
 // Visitors are the parts that say who asks.
@@ -101,6 +102,7 @@ type Server struct {
 	stats       Stats
 	stickies    stickies
 	frequencies frequencies
+	sample      sampler
 	seed        maphash.Seed // of the stickies' keys
 	views       *limiter
 	clicks      *limiter

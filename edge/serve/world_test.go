@@ -273,6 +273,12 @@ func (t *tally) Refusal(flight uint32, reason uint8) {
 	t.mu.Unlock()
 }
 
+func (t *tally) Refusals(flight uint32, reason uint8, n int64) {
+	t.mu.Lock()
+	t.refusals[fmt.Sprintf("%d/%s", flight, decision.Reason(reason))] += int(n)
+	t.mu.Unlock()
+}
+
 // world is a server on a listener in memory, and a client.
 type world struct {
 	*testing.T

@@ -98,6 +98,14 @@ func (s *shard) refuse(key refusalKey, n int64) {
 	s.refusals[key] += n
 }
 
+// Refusals counts n refusals of a flight for one reason, as a sample found them.
+func (t *Tally) Refusals(flight uint32, reason uint8, n int64) {
+	s := &t.shards[flight%shards]
+	s.mu.Lock()
+	s.refuse(refusalKey{flight, reason}, n)
+	s.mu.Unlock()
+}
+
 // Dropped is how many decisions and refusals were not counted for want of
 // room.
 func (t *Tally) Dropped() int64 {

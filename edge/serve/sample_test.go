@@ -1,0 +1,36 @@
+package serve
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// A sample stands for all decisions since the one before.
+func TestSampledRefusals(t *testing.T) {
+	w := newWorld(t)
+	refusals := func() string {
+		w.tally.mu.Lock()
+		defer w.tally.mu.Unlock()
+		return fmt.Sprint(w.tally.refusals)
+	}
+	w.offer(ask1)
+	if got, want := refusals(), "map[2/ad_type:1 3/ad_type:1 4/ad_type:1 6/not_live:1]"; got != want {
+		t.Errorf("the first decision: %s, want %s", got, want)
+	}
+	for range 9 {
+		w.offer(ask1)
+	}
+	w.clock.Add(sampleEvery)
+	w.get(decisionPath + "?publisher=open&div_ids=a&ad_types=text-v1")
+	if got, want := refusals(), "map[1/ad_type:10 2/ad_type:1 2/include_keywords:10 3/ad_type:1 3/include_countries:10 4/ad_type:1 4/include_domains:10 5/ad_type:10 6/not_live:11]"; got != want {
+		t.Errorf("after ten more: %s, want %s", got, want)
+	}
+	w.offer(ask1 + "&force_ad=ad-views")
+	w.clock.Add(-time.Hour.Milliseconds())
+	before := refusals()
+	w.offer(ask1)
+	if refusals() == before {
+		t.Error("no sample after the clock went back")
+	}
+}
