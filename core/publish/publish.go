@@ -55,6 +55,8 @@ type Publisher struct {
 
 	wake chan struct{} // holds one token while there may be something new
 
+	gap, poll time.Duration // MinGap and how often to look without a notification; tests change them
+
 	mu          sync.RWMutex // guards what follows
 	version     uint64
 	bytes       []byte
@@ -78,7 +80,8 @@ type Stats struct {
 func New(db *postgres.DB, log *slog.Logger) *Publisher {
 	return &Publisher{
 		db: db, log: log,
-		wake:        make(chan struct{}, 1),
+		wake: make(chan struct{}, 1),
+		gap:  MinGap, poll: poll,
 		controls:    map[uint32]*wire.Control{},
 		subscribers: map[chan struct{}]struct{}{},
 	}
@@ -176,7 +179,7 @@ func (p *Publisher) Prime(ctx context.Context) error {
 }
 
 func (p *Publisher) loop(ctx context.Context) {
-	tick := time.NewTicker(poll)
+	tick := time.NewTicker(p.poll)
 	defer tick.Stop()
 	gap := time.NewTimer(0) // fires when the next build may start
 	defer gap.Stop()
@@ -207,7 +210,7 @@ func (p *Publisher) loop(ctx context.Context) {
 		if err := p.refreshCatalog(ctx); err != nil {
 			p.failed(ctx, "publish the catalog", err)
 		}
-		gap.Reset(max(MinGap, time.Since(start)))
+		gap.Reset(max(p.gap, time.Since(start)))
 	}
 }
 
@@ -234,12 +237,12 @@ func (p *Publisher) listen(ctx context.Context) {
 	}
 }
 
-// forget drops versions older than Keep.
+// forget drops old versions, now and then.
 func (p *Publisher) forget(ctx context.Context) {
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
 	for {
-		if _, err := p.db.Queries().ForgetCatalogs(ctx, time.Now().Add(-Keep)); err != nil {
+		if err := p.forgetOnce(ctx, time.Now()); err != nil {
 			p.failed(ctx, "forget old catalog versions", err)
 		}
 		select {
@@ -248,6 +251,12 @@ func (p *Publisher) forget(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// forgetOnce drops versions that are older than Keep, but for the newest.
+func (p *Publisher) forgetOnce(ctx context.Context, now time.Time) error {
+	_, err := p.db.Queries().ForgetCatalogs(ctx, now.Add(-Keep))
+	return err
 }
 
 func (p *Publisher) refreshControls(ctx context.Context) error {

@@ -1,18 +1,26 @@
 package publish_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
 	"nearside/core/admin"
 	"nearside/core/postgres"
+	"nearside/core/postgres/query"
 	"nearside/core/publish"
 	"nearside/dev/testpg"
 	"nearside/sync/catalog"
@@ -34,19 +42,19 @@ type core struct {
 	api       *admin.API
 }
 
-func start(t *testing.T, url string, wake bool) *core {
+func open(t *testing.T, url string) *core {
 	t.Helper()
 	db, err := postgres.Open(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	c := &core{db: db, publisher: publish.New(db, quiet)}
-	options := admin.Options{Version: "test", Log: quiet}
-	if wake {
-		options.Wake = c.publisher.Wake
-	}
-	c.api = admin.New(db, options)
+	return &core{db: db, publisher: publish.New(db, quiet), api: admin.New(db, admin.Options{Version: "test", Log: quiet})}
+}
+
+// run keeps the core's publisher current until the test ends. Nothing wakes it
+// but the database.
+func (c *core) run(t *testing.T) *core {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { c.publisher.Run(ctx) })
@@ -55,6 +63,19 @@ func start(t *testing.T, url string, wake bool) *core {
 		running.Wait()
 	})
 	return c
+}
+
+func (c *core) load(t *testing.T, document string) uint64 {
+	t.Helper()
+	done, err := c.api.Import(t.Context(), "test", []byte(document))
+	if err != nil {
+		t.Fatal(admin.Explain(err))
+	}
+	return uint64(done.CatalogVersion)
+}
+
+func (c *core) has(version uint64) func() bool {
+	return func() bool { v, _ := c.publisher.Current(); return v == version }
 }
 
 // wait waits until the publisher says what done wants.
@@ -98,8 +119,8 @@ ads:
 `
 
 func TestPublish(t *testing.T) {
-	c := start(t, testpg.New(t), true)
-	c.wait(t, "the first version", func() bool { v, _ := c.publisher.Current(); return v == 1 })
+	c := open(t, testpg.New(t)).run(t)
+	c.wait(t, "the first version", c.has(1))
 
 	done, err := c.api.Import(t.Context(), "test", []byte(document))
 	if err != nil {
@@ -108,7 +129,7 @@ func TestPublish(t *testing.T) {
 	if done.Created != 9 || done.Changed != 0 || done.CatalogVersion == 0 {
 		t.Fatalf("import: %+v", done)
 	}
-	c.wait(t, "the import's version", func() bool { v, _ := c.publisher.Current(); return v == uint64(done.CatalogVersion) })
+	c.wait(t, "the import's version", c.has(uint64(done.CatalogVersion)))
 	_, bytes := c.publisher.Current()
 	s, err := catalog.Decode(bytes)
 	if err != nil {
@@ -127,5 +148,253 @@ func TestPublish(t *testing.T) {
 	}
 	if again.Unchanged != 9 || again.CatalogVersion != done.CatalogVersion {
 		t.Errorf("the same import again: %+v, want nothing changed at version %d", again, done.CatalogVersion)
+	}
+}
+
+// TestTwoCores writes at one core and sees it at the other, and at a third
+// that starts later. Nothing but a notification of the database can have told
+// the second: it does not look by itself.
+func TestTwoCores(t *testing.T) {
+	url := testpg.New(t)
+	first, second := open(t, url), open(t, url)
+	first.publisher.Pace(time.Millisecond, time.Hour)
+	second.publisher.Pace(time.Millisecond, time.Hour)
+	first.run(t)
+	second.run(t)
+	first.wait(t, "the first version", first.has(1))
+	second.wait(t, "the first version", second.has(1))
+
+	version := first.load(t, document)
+	second.wait(t, "the other core's write", second.has(version))
+	first.wait(t, "its own write", first.has(version))
+	pause(t, second, "pause")
+	first.wait(t, "the other core's pause", func() bool { return first.publisher.ControlVersion() == 1 })
+
+	third := open(t, url)
+	if err := third.publisher.Prime(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second.wait(t, "the pause's catalog", second.has(version+1))
+	first.wait(t, "the pause's catalog", first.has(version+1))
+	if err := third.publisher.Prime(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, a := first.publisher.Current()
+	_, b := second.publisher.Current()
+	_, c := third.publisher.Current()
+	if !bytes.Equal(a, b) || !bytes.Equal(a, c) {
+		t.Error("three cores publish different bytes of one version")
+	}
+	if got := third.publisher.Controls(0); len(got) != 1 || got[0].Version != 1 || got[0].State != uint32(catalog.Pause) {
+		t.Errorf("the third core's controls: %v", got)
+	}
+}
+
+// pause says a control through the database alone, as the API does.
+func pause(t *testing.T, c *core, verb string) {
+	t.Helper()
+	text, _, err := c.api.CreateToken(t.Context(), "test", admin.Token{Name: verb, Role: admin.RoleAdmin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodPost, "/v1/flights/autumn/"+verb, nil)
+	r.Header.Set("Authorization", "Bearer "+text)
+	recorder := httptest.NewRecorder()
+	c.api.ServeHTTP(recorder, r)
+	if recorder.Code != http.StatusOK {
+		t.Fatalf("%s: %d %s", verb, recorder.Code, recorder.Body)
+	}
+}
+
+// TestBurst writes faster than versions may be built: few are.
+func TestBurst(t *testing.T) {
+	c := open(t, testpg.New(t))
+	const gap = 250 * time.Millisecond
+	c.publisher.Pace(gap, time.Hour)
+	c.run(t)
+	c.wait(t, "the first version", c.has(1))
+	built, start := c.publisher.Stats().Built.Load(), time.Now()
+	var version uint64
+	for i := range 40 {
+		version = c.load(t, fmt.Sprintf("topics: [{slug: t%d, name: T}]", i))
+	}
+	c.wait(t, "the last write", c.has(version))
+	most := int64(time.Since(start)/gap) + 1
+	if got := c.publisher.Stats().Built.Load() - built; got > most || got < 1 {
+		t.Errorf("40 writes made %d versions in %s, want at most %d", got, time.Since(start), most)
+	}
+	s := decode(t, c)
+	if len(s.Topics) != 40 {
+		t.Errorf("the newest version has %d topics", len(s.Topics))
+	}
+}
+
+func decode(t *testing.T, c *core) *catalog.Snapshot {
+	t.Helper()
+	_, bytes := c.publisher.Current()
+	s, err := catalog.Decode(bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestControlsDoNotWait pauses and resumes while no build may start.
+func TestControlsDoNotWait(t *testing.T) {
+	c := open(t, testpg.New(t))
+	version := c.load(t, document)
+	c.publisher.Pace(time.Hour, time.Hour)
+	c.run(t)
+	c.wait(t, "the first build", c.has(version))
+	for i, verb := range []string{"pause", "resume", "kill"} {
+		pause(t, c, verb)
+		c.wait(t, verb, func() bool { return c.publisher.ControlVersion() == uint64(i+1) })
+		got := c.publisher.Controls(uint64(i))
+		if len(got) != 1 || got[0].State != []uint32{uint32(catalog.Pause), uint32(catalog.Run), uint32(catalog.Kill)}[i] {
+			t.Errorf("after %s: %v", verb, got)
+		}
+		if got := c.publisher.Controls(uint64(i + 1)); len(got) != 0 {
+			t.Errorf("after %s there is more: %v", verb, got)
+		}
+	}
+	if !c.has(version)() {
+		t.Error("a version was built although none may be: the test shows nothing")
+	}
+}
+
+// TestHiddenFlight keeps a deleted flight for a day, killed, so that clicks
+// find their way, and then drops it with its ads.
+func TestHiddenFlight(t *testing.T) {
+	c := open(t, testpg.New(t))
+	c.load(t, document)
+	text, _, err := c.api.CreateToken(t.Context(), "test", admin.Token{Name: "t", Role: admin.RoleAdmin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodDelete, "/v1/flights/autumn", nil)
+	r.Header.Set("Authorization", "Bearer "+text)
+	recorder := httptest.NewRecorder()
+	if c.api.ServeHTTP(recorder, r); recorder.Code != http.StatusNoContent {
+		t.Fatalf("%d %s", recorder.Code, recorder.Body)
+	}
+	for _, at := range []struct {
+		later   time.Duration
+		flights int
+	}{{0, 1}, {23 * time.Hour, 1}, {25 * time.Hour, 0}} {
+		var s *catalog.Snapshot
+		err := c.db.InSnapshot(t.Context(), func(q *query.Queries) (err error) {
+			s, err = publish.Read(t.Context(), q, time.Now().Add(at.later))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Validate(); err != nil {
+			t.Error(err)
+		}
+		if len(s.Flights) != at.flights || len(s.Ads) != at.flights {
+			t.Errorf("%s later there are %d flights and %d ads, want %d", at.later, len(s.Flights), len(s.Ads), at.flights)
+		}
+		for _, f := range s.Flights {
+			if f.State != catalog.Kill || f.Control != 1 {
+				t.Errorf("the deleted flight is at %s by control %d", f.State, f.Control)
+			}
+		}
+	}
+}
+
+// TestBadCatalog keeps the last good version while the database holds what
+// does not encode, and goes on when it does again.
+func TestBadCatalog(t *testing.T) {
+	url := testpg.New(t)
+	c := open(t, url)
+	c.publisher.Pace(time.Millisecond, 10*time.Millisecond)
+	good := c.load(t, document)
+	c.run(t)
+	c.wait(t, "the good version", c.has(good))
+	sql(t, url, `UPDATE flights SET targeting = '{"days": ["someday"]}'; UPDATE counters SET catalog_version = catalog_version + 1; NOTIFY nearside_catalog`)
+	failed := c.publisher.Stats().Failed.Load()
+	for c.publisher.Stats().Failed.Load() < failed+2 { // it looks again every 10 ms
+		runtime.Gosched()
+	}
+	if !c.has(good)() {
+		t.Error("a catalog that does not encode was published")
+	}
+	sql(t, url, `UPDATE flights SET targeting = '{}'; UPDATE counters SET catalog_version = catalog_version + 1; NOTIFY nearside_catalog`)
+	c.wait(t, "a good version again", c.has(good+2))
+}
+
+// TestLostConnection goes on after the database has thrown everybody out.
+func TestLostConnection(t *testing.T) {
+	url := testpg.New(t)
+	c := open(t, url).run(t)
+	c.wait(t, "the first version", c.has(1))
+	sql(t, url, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+	other := open(t, url)
+	version := other.load(t, document)
+	c.wait(t, "what was written meanwhile", c.has(version))
+}
+
+// TestForget drops what is older than seven days, but never the newest.
+func TestForget(t *testing.T) {
+	url := testpg.New(t)
+	c := open(t, url)
+	for i := range 3 {
+		c.load(t, fmt.Sprintf("topics: [{slug: t%d, name: T}]", i))
+		if err := c.publisher.Prime(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	versions := func() (n int) {
+		t.Helper()
+		rows, err := c.db.Queries().ListCatalogVersions(t.Context(), 1<<62, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(rows)
+	}
+	now := time.Now()
+	for _, step := range []struct {
+		later time.Duration
+		left  int
+	}{{0, 3}, {publish.Keep - time.Minute, 3}, {publish.Keep + time.Minute, 1}, {10 * publish.Keep, 1}} {
+		if err := publish.Forget(c.publisher, t.Context(), now.Add(step.later)); err != nil {
+			t.Fatal(err)
+		}
+		if got := versions(); got != step.left {
+			t.Errorf("%s later there are %d versions, want %d", step.later, got, step.left)
+		}
+	}
+}
+
+// TestSubscribe is told of every change until its context ends.
+func TestSubscribe(t *testing.T) {
+	c := open(t, testpg.New(t)).run(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	one, two := c.publisher.Subscribe(ctx), c.publisher.Subscribe(t.Context())
+	c.wait(t, "the first version", c.has(1))
+	<-one
+	<-two
+	cancel()
+	c.publisher.Unsubscribed(1)
+	version := c.load(t, document)
+	c.wait(t, "the import", c.has(version))
+	<-two
+	select {
+	case <-one:
+		t.Error("told after it was forgotten")
+	default:
+	}
+}
+
+func sql(t *testing.T, url, statements string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = conn.PgConn().Exec(t.Context(), statements).ReadAll()
+	if err := errors.Join(err, conn.Close(t.Context())); err != nil {
+		t.Fatalf("%s: %v", statements, err)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"math"
+	"math/bits"
 	"slices"
 	"strconv"
 	"time"
@@ -150,16 +152,15 @@ func ratio(part, whole int64) *float64 {
 	return &r
 }
 
-// ecpm is spent × 1000 ÷ views, rounded down. Spending beyond what an int64
-// holds a thousandfold of is divided first, which costs less than a micro in a
-// thousand.
+// ecpm is spent × 1000 ÷ views, rounded down; at most what an int64 holds.
 func ecpm(spent, views int64) *int64 {
-	if views == 0 {
+	if views <= 0 || spent < 0 {
 		return nil
 	}
-	price := spent / views * 1000
-	if rest := spent % views; rest <= (1<<63-1)/1000 {
-		price += rest * 1000 / views
+	price := int64(math.MaxInt64)
+	if high, low := bits.Mul64(uint64(spent), 1000); high < uint64(views) {
+		quotient, _ := bits.Div64(high, low, uint64(views))
+		price = int64(min(quotient, math.MaxInt64))
 	}
 	return &price
 }

@@ -36,13 +36,17 @@ func measure(o *ops.Ops, db *postgres.DB, publisher *publish.Publisher, api *adm
 	o.Counter("nearside_core_admin_request_seconds_total", "Time spent in requests to the admin API.", nil, func() float64 {
 		return time.Duration(api.Stats().Nanos.Load()).Seconds()
 	})
-	for i, state := range []string{"used", "idle", "most"} {
-		o.Gauge("nearside_core_database_connections", "Connections to the database: in use, idle, and allowed.",
+	for i, state := range []string{"used", "idle"} {
+		o.Gauge("nearside_core_database_connections", "Open connections to the database.",
 			map[string]string{"state": state}, func() float64 {
-				used, idle, most := db.Connections()
-				return float64([]int{used, idle, most}[i])
+				used, idle, _ := db.Connections()
+				return float64([]int{used, idle}[i])
 			})
 	}
+	o.Gauge("nearside_core_database_connections_max", "How many connections to the database there may be.", nil, func() float64 {
+		_, _, most := db.Connections()
+		return float64(most)
+	})
 	seconds := func(nanos *atomic.Int64) func() float64 {
 		return func() float64 { return time.Duration(nanos.Load()).Seconds() }
 	}
