@@ -21,7 +21,8 @@
 //
 // When its context ends it drains: no more offers, the views in flight land,
 // the last batch closes the holder. Where the core cannot be reached in time
-// the holder stays as it is and the next start continues it.
+// Run ends with ErrOpen: the holder stays as it is and the next start continues
+// it.
 //
 // # What it leaves out
 //

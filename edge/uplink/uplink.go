@@ -28,6 +28,11 @@ import (
 // holder.
 var ErrSuperseded = errors.New("a newer boot of this holder has spoken to the core")
 
+// ErrOpen says that Run drained, but could not have the core close the holder:
+// it stays open, with what it was granted, until this directory starts again
+// or somebody fences it.
+var ErrOpen = errors.New("stopped while the holder is still open: the core could not be told in time")
+
 const (
 	tickEvery = 100 * time.Millisecond
 	// retryMost is the longest pause after an exchange that failed.
@@ -415,7 +420,8 @@ func (u *Uplink) register(ctx context.Context) error {
 }
 
 // drain lets the views in flight land and sends the last batch. A core that
-// cannot be reached in time leaves the holder open: the next start goes on.
+// cannot be reached in time leaves the holder open (ErrOpen): the next start
+// goes on.
 func (u *Uplink) drain(all context.Context) error {
 	u.k.Drain()
 	ctx, cancel := context.WithTimeout(all, u.cfg.DrainFor)
@@ -443,6 +449,5 @@ func (u *Uplink) drain(all context.Context) error {
 		}
 		sleep(ctx, min(u.cfg.Interval, 100*time.Millisecond), nil)
 	}
-	u.cfg.Log.Warn("drained, but the core could not be told: the next start continues this holder")
-	return nil
+	return ErrOpen
 }

@@ -4,7 +4,9 @@
 //
 // Exit status: 0 when it was told to stop and has drained, 1 when it cannot go
 // on, 2 when its configuration is wrong, with one line on stderr that names
-// the key.
+// the key, 3 when it was told to stop and could not have the core close its
+// holder: the next start goes on with it, but who is about to delete the disk
+// must have it fenced.
 package main
 
 import (
@@ -19,6 +21,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"nearside/edge/uplink"
 )
 
 func main() {
@@ -32,6 +36,9 @@ func main() {
 	var wrong configError
 	if errors.As(err, &wrong) {
 		os.Exit(2)
+	}
+	if errors.Is(err, uplink.ErrOpen) {
+		os.Exit(3)
 	}
 	os.Exit(1)
 }
