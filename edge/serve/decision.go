@@ -165,7 +165,7 @@ func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher 
 	for _, refused := range w.scratch.Refused() {
 		s.tally.Refusal(refused.Flight.ID, uint8(refused.Reason))
 	}
-	if !forced {
+	if !forced && out.Reason != decision.MultiplePlacements && out.Reason != decision.MobileIgnored {
 		s.sampleRefusals(w, l, now)
 	}
 	var nonce []byte

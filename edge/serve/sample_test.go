@@ -27,8 +27,15 @@ func TestSampledRefusals(t *testing.T) {
 		t.Errorf("after ten more: %s, want %s", got, want)
 	}
 	w.offer(ask1 + "&force_ad=ad-views")
-	w.clock.Add(-time.Hour.Milliseconds())
+	w.clock.Add(sampleEvery)
 	before := refusals()
+	w.get(decisionPath + "?" + ask1 + "&placement_index=1")
+	w.get(decisionPath+"?publisher=desktop&div_ids=a&ad_types=image-v1", "User-Agent", phone)
+	if got := refusals(); got != before {
+		t.Errorf("what the gate refuses was taken for a sample: %s", got)
+	}
+	w.clock.Add(-time.Hour.Milliseconds())
+	before = refusals()
 	w.offer(ask1)
 	if refusals() == before {
 		t.Error("no sample after the clock went back")

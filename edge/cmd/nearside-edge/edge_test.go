@@ -69,8 +69,15 @@ func newCore(t *testing.T) *core {
 		Flights: []catalog.Flight{{
 			ID: 1, Slug: "flight", Name: "Flight", Campaign: 1, Live: true, StartDate: today - 1, EndDate: today + 30,
 			CPM: 10_000_000, SoldViews: 1000, Pacing: catalog.ASAP, PacingInterval: 3600, PriorityMultiplier: 1,
+		}, { // never shown to the tests' reader
+			ID: 2, Slug: "dutch", Name: "Dutch", Campaign: 1, Live: true, StartDate: today - 1, EndDate: today + 30,
+			CPM: 10_000_000, SoldViews: 1000, Pacing: catalog.ASAP, PacingInterval: 3600, PriorityMultiplier: 1,
+			Targeting: catalog.Targeting{IncludeCountries: []string{"NL"}},
 		}},
-		Ads:     []catalog.Ad{{ID: 7, Slug: "ad", Name: "Ad", Flight: 1, AdTypes: []uint32{1}, Content: "Words", Link: "https://example.com/", Live: true}},
+		Ads: []catalog.Ad{
+			{ID: 7, Slug: "ad", Name: "Ad", Flight: 1, AdTypes: []uint32{1}, Content: "Words", Link: "https://example.com/", Live: true},
+			{ID: 8, Slug: "dutch-ad", Name: "Dutch ad", Flight: 2, AdTypes: []uint32{1}, Content: "Woorden", Link: "https://example.com/", Live: true},
+		},
 		AdTypes: []catalog.AdType{{ID: 1, Slug: "text-v1", Name: "Text", HasText: true}},
 	})
 	if err != nil {
@@ -329,6 +336,23 @@ func TestLifeOfAnEdge(t *testing.T) {
 	if broken := c.ledger.Broken(); len(broken) > 0 {
 		t.Errorf("the core objects: %v", broken)
 	}
+}
+
+// What an edge refuses a flight for is known at the core: of few requests, and
+// counted for all.
+func TestRefusalsReachTheCore(t *testing.T) {
+	c := newCore(t)
+	p := newProcess(t, c)
+	p.start()
+	p.offer()
+	refused := func() (n int64) {
+		c.ledger.Do(func() { n = c.ledger.Refused["include_countries"] })
+		return n
+	}
+	p.until("the core knows that the country was not the one", func() bool {
+		p.offer()
+		return refused() > 0
+	})
 }
 
 // An edge that starts while the core is away serves from its disk.
