@@ -244,6 +244,35 @@ func TestI9NothingIsReleasedOrJudgedAfterTheClose(t *testing.T) {
 	mustReplay(t, l)
 }
 
+func TestI12NothingButAGrantCreatesCredit(t *testing.T) {
+	l := newLog(1)
+	l.grant(views, 5)
+	elsewhere := view(1, 7)
+	elsewhere.Holder = 8
+	for name, step := range map[string]func(){
+		"a control from gossip":    func() { l.keep(l.Control(nil, Control{9, flight, 0})) },
+		"an event of another home": func() { l.judge(elsewhere) },
+		"an event through the core": func() {
+			e := view(1, 8)
+			l.keep(l.ForeignIn(nil, 4, &e, now))
+		},
+		"a seal":                       func() { l.keep(l.Seal(nil, now, false, 9)) },
+		"the core's acknowledgement":   func() { l.Acknowledge(&wire.Cursor{Batch: 1}) },
+		"a boot":                       func() { l.keep(l.Boot(nil, 2, 2, now)) },
+		"a grant heard again":          func() { l.grant(views, 5) },
+		"a grant of an earlier time":   func() { l.grant(views, 4) },
+		"a grant of nothing that is":   func() { l.grant(-1, 4) },
+		"a return of more than is had": func() { l.keep(l.Return(nil, views, 1000)) },
+	} {
+		before, _ := l.Lease(views)
+		step()
+		if after, _ := l.Lease(views); after.Available() > before.Available() || after.Granted != 5 {
+			t.Errorf("%s: %+v became %+v", name, before, after)
+		}
+	}
+	mustReplay(t, l)
+}
+
 func TestFencedHolderLeavesJudgingToTheCore(t *testing.T) {
 	l := newLog(1)
 	l.grant(views, 5)

@@ -118,7 +118,9 @@ func (m *model) took(e Event, o exchange.Outcome) {
 	}
 }
 
-func TestModel(t *testing.T) {
+// I2, I3, I6, I7 and I11 hold in any history, and a replay from any record is the
+// state.
+func TestI2I3I6I7I11InAnyHistory(t *testing.T) {
 	rapid.Check(t, checkModel)
 }
 

@@ -171,7 +171,7 @@ func (s *State) Grant(dst []byte, b lease.Budget, granted int64) []byte {
 	if a := s.leases[b]; a != nil {
 		known = a.Granted
 	}
-	if granted <= known || s.fenced || s.closed {
+	if b <= 0 || granted <= known || s.fenced || s.closed {
 		return dst
 	}
 	return s.do(dst, &record{kind: recGrant, budget: b, total: granted})

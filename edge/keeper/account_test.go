@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"nearside/edge/holder"
+	"nearside/edge/journal"
 	"nearside/edge/journal/faultfs"
 	"nearside/sync/catalog"
 	"nearside/sync/exchange"
@@ -372,5 +373,63 @@ func BenchmarkOffer(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		e.Offer(flight, publisher, price, now)
+	}
+}
+
+// BenchmarkViews is durable answered views a second with 256 readers waiting.
+func BenchmarkViews(b *testing.B) {
+	e := newEdge(b, journal.OS())
+	e.cfg.Dir, e.cfg.Journal = b.TempDir(), journal.Options{}
+	e.core.Sell(views, 1<<40)
+	e.start()
+	defer e.stop()
+	e.exchange(false)
+	first := e.mustOffer()
+	at := e.clock.Now().UnixMilli()
+	b.ReportAllocs()
+	b.SetParallelism(128)
+	b.RunParallel(func(p *testing.PB) {
+		c := *first
+		for p.Next() {
+			_, seq, ok := e.Offer(flight, publisher, price, at)
+			if !ok {
+				b.Error("no offer")
+				return
+			}
+			c.Seq = seq
+			if _, err := e.View(context.Background(), &c, at); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "views/s")
+}
+
+func BenchmarkTick1000Flights(b *testing.B) {
+	e := newEdge(b, faultfs.New(1))
+	e.start()
+	defer e.stop()
+	day := catalog.DayOf(e.clock.Now())
+	s := &catalog.Snapshot{Version: 3, Campaigns: []catalog.Campaign{{ID: 1, Type: catalog.Paid}}}
+	for i := range uint32(1000) {
+		s.Flights = append(s.Flights, catalog.Flight{
+			ID: i + 1, Campaign: 1, Live: true, StartDate: day - 1, EndDate: day + 30, CPM: price * 1000, SoldViews: 1_000_000,
+			Pacing: catalog.Even, PacingInterval: 3600,
+		})
+		e.core.Sell(lease.Of(lease.FlightViews, i+1, 0), 1_000_000)
+	}
+	if err := e.UseCatalog(s, nil, e.clock.Now().UnixMilli()); err != nil {
+		b.Fatal(err)
+	}
+	for range 3 {
+		e.exchange(false)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		e.clock.pass(100 * time.Millisecond)
+		if err := e.Tick(e.clock.Now().UnixMilli()); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
