@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"nearside/dev/load"
+	"nearside/dev/world"
 )
 
 // An edge that is killed with -9 in the middle of 2 000 views has counted
@@ -133,6 +134,7 @@ func startCore(t *testing.T) {
 // next start begins anew.
 func TestDrain(t *testing.T) {
 	f := newFlight(t, line{views: 5000, cpm: 1_000_000})
+	f.offer(t, edges[1])
 	for _, o := range f.offers(t, edges[0], 50) {
 		if err := seen(t.Context(), o); err != nil {
 			t.Fatal(err)
@@ -142,7 +144,7 @@ func TestDrain(t *testing.T) {
 	if code := here.Edges[0].ExitCode(); code != 0 {
 		t.Errorf("it ended with status %d", code)
 	}
-	f.wantDrained(t, "views 50+0 clicks 0+0 micros 50000")
+	f.wantDrained(t, edges[0], "views 50+0 clicks 0+0 micros 50000")
 	restart(t, 0)
 	if err := seen(t.Context(), f.offer(t, edges[0])); err != nil {
 		t.Error(err)
@@ -150,17 +152,31 @@ func TestDrain(t *testing.T) {
 	f.wantTotals(t, 10*time.Second, "views 51+0 clicks 0+0 micros 51000")
 }
 
-// wantDrained wants the totals, and no lease outstanding, without waiting for
-// any further exchange of the edge that is gone.
-func (f flight) wantDrained(t *testing.T, want string) {
+// wantDrained wants the totals, and nothing held by the edge that is gone,
+// without waiting for anything more.
+func (f flight) wantDrained(t *testing.T, edge world.Edge, want string) {
 	t.Helper()
-	s := f.state(t)
-	if got := s.totals(); got != want {
+	if got := f.state(t).totals(); got != want {
 		t.Errorf("as soon as it has ended %s has\n  %s, want\n  %s", f.slug, got, want)
 	}
-	for _, b := range s.Budgets {
-		if b.Outstanding != 0 {
-			t.Errorf("it took %d of the %s with it", b.Outstanding, b.Kind)
+	var leases struct {
+		Items []struct {
+			Node      string `json:"node"`
+			State     string `json:"state"`
+			Available int64  `json:"available"`
+		} `json:"items"`
+	}
+	call(t, http.MethodGet, "/v1/flights/"+f.slug+"/leases", nil, &leases)
+	others := 0
+	for _, l := range leases.Items {
+		switch {
+		case l.Node != edge.Node:
+			others++
+		case l.State != "closed" || l.Available != 0:
+			t.Errorf("%s is %s, and holds %d", l.Node, l.State, l.Available)
 		}
+	}
+	if others == 0 {
+		t.Error("nobody else holds a lease either: this shows nothing")
 	}
 }

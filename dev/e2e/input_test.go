@@ -47,8 +47,8 @@ func TestBadInput(t *testing.T) {
 		{"unknown publisher", with("publisher", "nobody"), 400, "publisher"},
 		{"disabled publisher", with("publisher", "sample-closed"), 400, "publisher"},
 		{"publisher that asks for a token", with("publisher", "sample-private"), 401, "detail"},
-		{"no div_ids", without("div_ids"), 400, "div_ids"},
-		{"no ad_types", without("ad_types"), 400, "ad_types"},
+		{"no div_ids", without("div_ids"), 400, "placements"},
+		{"no ad_types", without("ad_types"), 400, "placements"},
 		{"101 keywords", with("keywords", keywords(101)), 400, "keywords"},
 		{"100 keywords", with("keywords", keywords(100)), 200, ""},
 		{"url is no URL", with("url", "not a url"), 400, "url"},
@@ -58,8 +58,8 @@ func TestBadInput(t *testing.T) {
 		{"rotations a word", with("rotations", "many"), 400, "rotations"},
 		{"placement_index -1", with("placement_index", "-1"), 400, "placement_index"},
 		{"placement_index 1000", with("placement_index", "1000"), 400, "placement_index"},
-		{"priority 0", with("priorities", "0"), 400, "priorities"},
-		{"priority 11", with("priorities", "11"), 400, "priorities"},
+		{"priority 0", with("priorities", "0"), 400, "placements"},
+		{"priority 11", with("priorities", "11"), 400, "placements"},
 		{"unknown campaign type", with("campaign_types", "paid|charity"), 400, "campaign_types"},
 		{"user_ip that is none", with("user_ip", "999.1.2.3", "user_ua", "x"), 400, "user_ip"},
 		{"unknown ad type", with("ad_types", "hologram-v9"), 200, ""},
@@ -94,6 +94,16 @@ func TestBadInput(t *testing.T) {
 		}
 	}
 
+	other, err := browser.Decide(t.Context(), edge.Public, url.Values{
+		"publisher": {"sample-docs"}, "div_ids": {"a"}, "ad_types": {"text-v1"}, "force_ad": {"house-advertise-text"},
+	}, reader())
+	if err != nil || !other.Filled() {
+		t.Fatalf("no other ad: %v", err)
+	}
+	// path is a beacon's, with another token.
+	path := func(beacon, had, nonce string) string {
+		return strings.Replace(strings.TrimPrefix(beacon, edge.Public), had, nonce, 1)
+	}
 	for _, c := range []struct {
 		about, method, path, body string
 		header                    http.Header
@@ -106,16 +116,16 @@ func TestBadInput(t *testing.T) {
 		{"POST of nothing", "POST", "/api/v1/decision/", ``, nil, 400},
 		{"POST without placements", "POST", "/api/v1/decision/", `{"publisher":"` + f.publisher + `"}`, nil, 400},
 		{"POST with placements that are none", "POST", "/api/v1/decision/", `{"publisher":"` + f.publisher + `","placements":"all"}`, nil, 400},
-		{"POST of deep brackets", "POST", "/api/v1/decision/", strings.Repeat("[", 100_000), nil, 400},
+		{"POST of deep brackets", "POST", "/api/v1/decision/", strings.Repeat("[", 10_000), nil, 400},
 		{"DELETE", "DELETE", "/api/v1/decision/", "", nil, 405},
 		{"no such page", "GET", "/api/v1/other/", "", nil, 404},
-		{"a view of an ad that is not there", "GET", "/proxy/view/nothing/" + good.Nonce + "/", "", nil, 404},
+		{"a view of an ad that is not there", "GET", "/proxy/view/999999999/" + good.Nonce + "/", "", nil, 404},
 		{"a click on an ad that is not there", "GET", "/proxy/click/nothing/" + good.Nonce + "/", "", nil, 404},
-		{"a view with nonsense for a token", "GET", "/proxy/view/" + f.ad + "/nonsense/", "", nil, 200},
-		{"a click with nonsense for a token", "GET", "/proxy/click/" + f.ad + "/nonsense/", "", nil, 302},
-		{"a view with a very long token", "GET", "/proxy/view/" + f.ad + "/" + strings.Repeat("A", 3000) + "/", "", nil, 200},
-		{"a view time that is none", "GET", "/proxy/viewtime/" + f.ad + "/" + good.Nonce + "/?view_time=soon", "", nil, 200},
-		{"a view of another ad's token", "GET", "/proxy/view/paid-run-of-site-image/" + good.Nonce + "/", "", nil, 200},
+		{"a view with nonsense for a token", "GET", path(good.ViewURL, good.Nonce, "nonsense"), "", nil, 200},
+		{"a click with nonsense for a token", "GET", path(good.Link, good.Nonce, "nonsense"), "", nil, 302},
+		{"a view with a very long token", "GET", path(good.ViewURL, good.Nonce, strings.Repeat("A", 3000)), "", nil, 200},
+		{"a view time that is none", "GET", path(good.ViewTimeURL, good.Nonce, good.Nonce) + "?view_time=soon", "", nil, 200},
+		{"a view of another ad's token", "GET", path(other.ViewURL, other.Nonce, good.Nonce), "", nil, 200},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), c.method, edge.Public+c.path, strings.NewReader(c.body))
 		if err != nil {

@@ -344,9 +344,12 @@ func (f flight) wantTotals(t *testing.T, within time.Duration, want string) {
 // exchanged waits until every edge has heard from the core twice from now on.
 func exchanged(t *testing.T) {
 	t.Helper()
+	from := make([]int64, len(proxies))
 	for i, p := range proxies {
-		from := p.Done(world.Pass)
-		eventually(t, 20*time.Second, edges[i].Node+" exchanges with the core", func() bool { return p.Done(world.Pass) >= from+2 })
+		from[i] = p.Done(world.Pass)
+	}
+	for i, p := range proxies {
+		eventually(t, 20*time.Second, edges[i].Node+" exchanges with the core", func() bool { return p.Done(world.Pass) >= from[i]+2 })
 	}
 }
 
