@@ -10,7 +10,7 @@ CREATE TABLE budgets (
     outstanding bigint NOT NULL DEFAULT 0 CHECK (outstanding >= 0),
     settled     bigint NOT NULL DEFAULT 0 CHECK (settled >= 0),
     refunded    bigint NOT NULL DEFAULT 0 CHECK (refunded >= 0 AND refunded <= settled),
-    judged      bigint NOT NULL DEFAULT 0 CHECK (judged >= 0 AND judged <= settled), -- settled by the core itself, out of no lease
+    judged      bigint NOT NULL DEFAULT 0 CHECK (judged >= 0 AND judged <= settled), -- settled out of no lease: judged by the core, or by holders that were retired
     unit        bigint NOT NULL DEFAULT 1 CHECK (unit > 0), -- the most that one event debits: 1 event, or the largest price
     velocity_milli bigint NOT NULL DEFAULT 0 CHECK (velocity_milli >= 0), -- the sum over its leases
     tight       boolean NOT NULL DEFAULT false, -- leases are being recalled
@@ -45,6 +45,7 @@ CREATE TABLE holders (
     foreign_position bigint NOT NULL DEFAULT 0,
     foreign_ack      bigint NOT NULL DEFAULT 0,
     handed_in    boolean NOT NULL DEFAULT false, -- its windows are here, whole
+    retired      boolean NOT NULL DEFAULT false, -- closed so long ago that its leases, windows and events were dropped
     created_at   timestamptz NOT NULL DEFAULT now(),
     closed_at    timestamptz
 ) WITH (fillfactor = 50);

@@ -146,6 +146,7 @@ func (s *Server) Run(ctx context.Context) {
 	parts.Go(func() { s.every(ctx, time.Hour, "rotate token keys", s.rotate) })
 	parts.Go(func() { s.every(ctx, max(s.o.Rules.Interval, 100*time.Millisecond), "read budgets", s.poll) })
 	parts.Go(func() { s.sweeps(ctx) })
+	parts.Go(func() { s.every(ctx, time.Hour, "tidy up", s.tidy) })
 	s.groups(ctx)
 	s.endWatchers()
 }
@@ -197,6 +198,17 @@ func (s *Server) poll(ctx context.Context) error {
 	s.feed.note(budgets)
 	s.feed.forget(oldest)
 	return nil
+}
+
+// tidy drops what nobody will ask for again.
+func (s *Server) tidy(ctx context.Context) error {
+	for {
+		holders, events, err := ledger.Tidy(ctx, s.store, time.Now().UnixMilli())
+		if err != nil || holders+events == 0 {
+			return err
+		}
+		s.log.Info("tidied up", "holders", holders, "events", events)
+	}
 }
 
 // sweepInterval is how often what is due is looked for.
@@ -278,7 +290,7 @@ func (s *Server) HandIn(ctx context.Context, r *wire.HandInRequest) (*wire.HandI
 	switch {
 	case errors.Is(err, ledger.ErrNotFenced):
 		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
-	case errors.Is(err, ledger.ErrBehind): // asking again will not help
+	case errors.Is(err, ledger.ErrBehind), errors.Is(err, ledger.ErrRetired): // asking again will not help
 		return nil, connect.NewError(connect.CodeOutOfRange, err)
 	case err != nil:
 		s.log.Error("cannot take a hand-in", "holder", r.GetHolder(), "error", err)

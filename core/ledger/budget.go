@@ -16,7 +16,7 @@ type Budget struct {
 	Outstanding int64
 	Settled     int64
 	Refunded    int64
-	Judged      int64 // part of Settled that came out of no lease: judged by the core from Unleased
+	Judged      int64 // part of Settled that is in no lease: judged by the core from Unleased, or of retired holders
 	Unit        int64 // the most that one event debits; 1 for events
 	Velocity    int64 // Σ over its leases, thousandths of a unit per second
 	Tight       bool  // leases are being recalled

@@ -54,6 +54,7 @@ type Holder struct {
 	ForeignPosition uint64 // the last number given to a foreign event of this home
 	ForeignAck      uint64 // the last that it has journalled
 	HandedIn        bool   // its windows are here, whole
+	Retired         bool   // closed so long ago that its leases, windows and events were dropped
 
 	CreatedAt int64
 	ClosedAt  int64 // 0: not closed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"nearside/sync/exchange"
 	"nearside/sync/wire"
@@ -14,6 +15,7 @@ var (
 	ErrNoHolder  = errors.New("no such holder")
 	ErrNotOpen   = errors.New("the holder is not open")
 	ErrNotFenced = errors.New("the holder is not fenced")
+	ErrRetired   = errors.New("the holder was closed too long ago")
 	ErrBehind    = errors.New("this copy of the journal ends before the core's cursor, or is of another history")
 )
 
@@ -132,6 +134,50 @@ func Sweep(ctx context.Context, store Store, now int64, rules Rules) (Swept, err
 	return swept, nil
 }
 
+// Keep is how long what belonged to a closed holder is kept, and events that an
+// open one has judged: many times the life of a token.
+const Keep = 30 * 24 * time.Hour
+
+// Tidy drops what nobody will ask for again: leases, windows and events of
+// holders closed for longer than Keep, and events judged as long ago. What
+// those holders spent stays in their budgets. It does a part of the work at a
+// time and says how many holders and events it dropped; nothing: it is done.
+func Tidy(ctx context.Context, store Store, now int64) (holders, events int, err error) {
+	before := now - Keep.Milliseconds()
+	stale, err := store.Stale(ctx, before)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, id := range stale {
+		if err := retire(ctx, store, id, now); err != nil {
+			return holders, 0, fmt.Errorf("retire holder %d: %w", id, err)
+		}
+		holders++
+	}
+	events, err = store.DropForeign(ctx, before)
+	return holders, events, err
+}
+
+func retire(ctx context.Context, store Store, holder uint32, now int64) error {
+	return store.Update(ctx, func(tx Tx) error {
+		s, h, err := load(ctx, tx, Needs{Holders: []uint32{holder}, Release: []uint32{holder}}, holder, now)
+		if err != nil {
+			return err
+		}
+		if h.State != Closed || h.Retired {
+			return nil
+		}
+		for _, l := range s.Leases {
+			s.Budgets[l.Budget].Judged += l.Spent
+			s.budgets[l.Budget] = true
+		}
+		h.Retired = true
+		s.holders[h.ID] = true
+		s.written.Retired = []uint32{h.ID}
+		return tx.Write(ctx, s.changes())
+	})
+}
+
 // ValidateHandIn says what of a hand-in no holder of ours could have sent.
 func ValidateHandIn(r *wire.HandInRequest) error {
 	if err := errors.Join(id(r.GetHolder(), 1, "holder"), cursor(r.GetSeal(), 0, "seal")); err != nil {
@@ -163,6 +209,9 @@ func HandIn(ctx context.Context, store Store, r *wire.HandInRequest, now int64) 
 		}
 		if h.State == Open {
 			return fmt.Errorf("hand in holder %d, which is open: %w", h.ID, ErrNotFenced)
+		}
+		if h.Retired {
+			return fmt.Errorf("hand in holder %d: %w", h.ID, ErrRetired)
 		}
 		switch exchange.Compare(r.GetSeal(), h.Cursor()) {
 		case exchange.Behind, exchange.Another:

@@ -256,6 +256,31 @@ func (m *Memory) Unjudged(context.Context) ([]uint32, error) {
 	return homes, nil
 }
 
+// Stale implements Store.
+func (m *Memory) Stale(_ context.Context, before int64) ([]uint32, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var stale []uint32
+	for id, h := range m.Holders {
+		if h.State == Closed && !h.Retired && h.ClosedAt < before {
+			stale = append(stale, id)
+		}
+	}
+	slices.Sort(stale)
+	return stale, nil
+}
+
+// DropForeign implements Store.
+func (m *Memory) DropForeign(_ context.Context, before int64) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	dropped := len(m.Foreign)
+	maps.DeleteFunc(m.Foreign, func(key EventKey, f Foreign) bool {
+		return f.Outcome != Waiting && f.At < before && m.Holders[key.Home].State == Open
+	})
+	return dropped - len(m.Foreign), nil
+}
+
 // OpenDays implements Store.
 func (m *Memory) OpenDays(_ context.Context, ids []lease.Budget) error {
 	m.mu.Lock()
@@ -288,6 +313,16 @@ func put[K comparable, V any](tx *memoryTx, table map[K]V, key K, value V) {
 		}
 	})
 	table[key] = value
+}
+
+// drop removes keys of a table.
+func drop[K comparable, V any](tx *memoryTx, table map[K]V, which func(K) bool) {
+	for key, value := range table {
+		if which(key) {
+			tx.undo = append(tx.undo, func() { table[key] = value })
+			delete(table, key)
+		}
+	}
 }
 
 func (tx *memoryTx) Load(_ context.Context, n Needs, l *Loaded) error {
@@ -443,6 +478,11 @@ func (tx *memoryTx) Write(_ context.Context, c *Changes) error {
 			}
 		}
 	}
+	for _, id := range c.Retired {
+		drop(tx, m.Leases, func(key LeaseKey) bool { return key.Holder == id })
+		drop(tx, m.Windows, func(holder uint32) bool { return holder == id })
+		drop(tx, m.Foreign, func(key EventKey) bool { return key.Home == id })
+	}
 	if c.Forgotten != "" {
 		old := m.Forgotten
 		tx.undo = append(tx.undo, func() { m.Forgotten = old })
@@ -477,14 +517,10 @@ func (tx *memoryTx) Keys(context.Context) ([]*wire.TokenKey, error) {
 	return keys, nil
 }
 
-func (tx *memoryTx) PutKeys(_ context.Context, keys []*wire.TokenKey, drop []uint32) error {
+func (tx *memoryTx) PutKeys(_ context.Context, keys []*wire.TokenKey, old []uint32) error {
 	for _, k := range keys {
 		put(tx, tx.m.keys, k.GetId(), proto.CloneOf(k))
 	}
-	for _, id := range drop {
-		old := tx.m.keys[id]
-		tx.undo = append(tx.undo, func() { tx.m.keys[id] = old })
-		delete(tx.m.keys, id)
-	}
+	drop(tx, tx.m.keys, func(id uint32) bool { return slices.Contains(old, id) })
 	return nil
 }

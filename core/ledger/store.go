@@ -29,6 +29,13 @@ type Store interface {
 	// Unjudged lists holders that are not open, with windows handed in or closed,
 	// for whose events a verdict is waited for.
 	Unjudged(ctx context.Context) ([]uint32, error)
+	// Stale lists a few holders that were closed before a moment (unix
+	// milliseconds) and are not retired.
+	Stale(ctx context.Context, before int64) ([]uint32, error)
+	// DropForeign drops events that came before a moment and were judged, of
+	// homes that are open: a home's own windows know them. At most a few
+	// thousand; it says how many.
+	DropForeign(ctx context.Context, before int64) (int, error)
 	// OpenDays makes the budgets of days that are in ids, do not exist yet and
 	// whose owner has a daily cap in force then; others it leaves out.
 	OpenDays(ctx context.Context, ids []lease.Budget) error
@@ -129,9 +136,10 @@ type Changes struct {
 	Windows   []Window
 	Foreign   []Foreign // new
 	Verdicts  []Verdict
-	Forgotten string // why the core must have lost history; "": it did not
-	Forgetter uint32 // who proved it
-	At        int64  // unix milliseconds
+	Retired   []uint32 // holders whose leases, windows and events are dropped
+	Forgotten string   // why the core must have lost history; "": it did not
+	Forgetter uint32   // who proved it
+	At        int64    // unix milliseconds
 }
 
 // RollupKey says what was counted. Hour is the unix second of its start.

@@ -124,6 +124,20 @@ func (s *ledgerStore) Silent(ctx context.Context, before int64) ([]uint32, error
 // Unjudged implements ledger.Store.
 func (s *ledgerStore) Unjudged(ctx context.Context) ([]uint32, error) { return s.ids(ctx, "unjudged") }
 
+// Stale implements ledger.Store.
+func (s *ledgerStore) Stale(ctx context.Context, before int64) ([]uint32, error) {
+	return s.ids(ctx, "stale", time.UnixMilli(before))
+}
+
+// DropForeign implements ledger.Store.
+func (s *ledgerStore) DropForeign(ctx context.Context, before int64) (int, error) {
+	tag, err := s.db.pool.Exec(ctx, statement("drop_foreign"), time.UnixMilli(before))
+	if err != nil {
+		return 0, fmt.Errorf("drop old foreign events: %w", err)
+	}
+	return int(tag.RowsAffected()), nil
+}
+
 func (s *ledgerStore) ids(ctx context.Context, name string, args ...any) ([]uint32, error) {
 	rows, err := s.db.pool.Query(ctx, statement(name), args...)
 	if err != nil {
@@ -236,6 +250,11 @@ func (t *ledgerTx) Write(ctx context.Context, c *ledger.Changes) error {
 	if err := writeForeign(batch, c); err != nil {
 		return err
 	}
+	if len(c.Retired) > 0 {
+		for _, name := range [...]string{"retire_leases", "retire_windows", "retire_foreign"} {
+			batch.Queue(statement(name), ids(c.Retired))
+		}
+	}
 	if c.Forgotten != "" {
 		batch.Queue(statement("forget"), time.UnixMilli(c.At), int32(c.Forgetter), c.Forgotten)
 	}
@@ -252,7 +271,7 @@ func writeHolders(batch *pgx.Batch, holders []*ledger.Holder) {
 		boots, ordinals, batches, positions      = ints[int64](holders), ints[int64](holders), ints[int64](holders), ints[int64](holders)
 		catalogs, controls, foreign, acknowledge = ints[int64](holders), ints[int64](holders), ints[int64](holders), ints[int64](holders)
 		seen, closed                             = make([]time.Time, 0, len(holders)), make([]*time.Time, 0, len(holders))
-		alone, handedIn                          = make([]bool, 0, len(holders)), make([]bool, 0, len(holders))
+		alone, handedIn, retired                 = make([]bool, 0, len(holders)), make([]bool, 0, len(holders)), make([]bool, 0, len(holders))
 	)
 	for _, h := range holders {
 		id, states, reasons = append(id, int32(h.ID)), append(states, h.State.String()), append(reasons, h.Reason)
@@ -263,10 +282,10 @@ func writeHolders(batch *pgx.Batch, holders []*ledger.Holder) {
 		catalogs, controls = append(catalogs, int64(h.AppliedCatalog)), append(controls, int64(h.AppliedControl))
 		foreign, acknowledge = append(foreign, int64(h.ForeignPosition)), append(acknowledge, int64(h.ForeignAck))
 		seen, closed = append(seen, time.UnixMilli(h.SeenAt)), append(closed, moment(h.ClosedAt))
-		alone, handedIn = append(alone, h.Alone), append(handedIn, h.HandedIn)
+		alone, handedIn, retired = append(alone, h.Alone), append(handedIn, h.HandedIn), append(retired, h.Retired)
 	}
 	execAll(batch, len(holders), "update_holders", id, secrets, states, reasons, urls, versions, boots, ordinals, batches, positions, hashes, seen,
-		catalogs, controls, alone, foreign, acknowledge, handedIn, closed)
+		catalogs, controls, alone, foreign, acknowledge, handedIn, retired, closed)
 }
 
 func writeBudgets(batch *pgx.Batch, budgets []*ledger.Budget) {
@@ -538,7 +557,7 @@ func scanHolder(row pgx.Row, h *ledger.Holder) error {
 		closed                                                                         *time.Time
 	)
 	if err := row.Scan(&h.ID, &h.Region, &h.Node, &h.Disk, &h.SecretHash, &state, &h.Reason, &h.PublicURL, &h.Version, &boot, &ordinal,
-		&batch, &position, &h.Hash, &seen, &catalog, &control, &h.Alone, &foreignPosition, &foreignAcks, &h.HandedIn, &created, &closed); err != nil {
+		&batch, &position, &h.Hash, &seen, &catalog, &control, &h.Alone, &foreignPosition, &foreignAcks, &h.HandedIn, &h.Retired, &created, &closed); err != nil {
 		return err
 	}
 	var ok bool

@@ -49,6 +49,7 @@ func Run(t *testing.T, open func(t testing.TB) Fixture) {
 		"hand-in":                                                handIn,
 		"a live node fenced by mistake":                          fencedByMistake,
 		"silence closes after fence-after":                       silence,
+		"what is old is dropped":                                 tidy,
 		"names and disks":                                        names,
 		"join tokens and secrets":                                credentials,
 		"budgets of days":                                        days,
@@ -753,6 +754,57 @@ func silence(w *World) {
 	w.Rules.FenceAfter = 0
 	w.tick(1000 * time.Hour)
 	equal(w, "never, where the policy is off", len(sweep()), 0)
+}
+
+func tidy(w *World) {
+	w.SetBudget(views, 100)
+	home, away := w.Join("us", "home"), w.Join("eu", "away")
+	home.Want(views, 10, 1000)
+	w.SyncAll(home, away)
+	home.Spend(views, 4)
+	home.Sync()
+	away.Ship(eventOf(w, home, 3, 1))
+	home.Ship(eventOf(w, away, 3, 1))
+	w.SyncAll(home, away)
+	away.Sync()
+	away.Judge(1, 2)
+	away.Sync()
+	w.fence(home)
+	if err := w.handIn(&wire.HandInRequest{Holder: home.ID, Seal: home.Seal, Windows: []*wire.Window{windowOf(home.Boot, 0, 4)}, Last: true}); err != nil {
+		w.Fatal(err)
+	}
+	equal(w, "closed", w.judge(home).Closed, true)
+	tidied := func() (holders, events int) {
+		holders, events, err := ledger.Tidy(w.Context(), w.Store, w.Now)
+		if err != nil {
+			w.Fatal(err)
+		}
+		return holders, events
+	}
+	w.tick(29 * 24 * time.Hour)
+	holders, events := tidied()
+	equal(w, "within a month: holders", holders, 0)
+	equal(w, "within a month: events", events, 0)
+	w.tick(2 * 24 * time.Hour)
+	holders, events = tidied()
+	equal(w, "after it: holders", holders, 1)
+	equal(w, "after it: events that their home judged", events, 1)
+	holders, events = tidied()
+	equal(w, "then: holders", holders+events, 0)
+	truth := w.Check()
+	equal(w, "leases", len(truth.Leases), 0)
+	equal(w, "windows", len(truth.Windows), 0)
+	equal(w, "events", len(truth.Foreign), 0)
+	b := truth.Budgets[views]
+	equal(w, "what was spent stays settled", b.Settled, 5)
+	equal(w, "in no lease", b.Judged, 5)
+	// The same view once more, from an edge that was away for long.
+	away.Ship(eventOf(w, home, 3, 1))
+	away.Sync()
+	equal(w, "billed again", w.judge(home).Billed, 0)
+	if err := w.handIn(&wire.HandInRequest{Holder: home.ID, Seal: home.Seal, Last: true}); !errors.Is(err, ledger.ErrRetired) {
+		w.Errorf("handed in after it was retired: %v", err)
+	}
 }
 
 func names(w *World) {

@@ -1,0 +1,1 @@
+DELETE FROM foreign_events WHERE home = ANY($1::integer[])

@@ -1,0 +1,1 @@
+DELETE FROM leases WHERE holder = ANY($1::integer[])

@@ -1,0 +1,1 @@
+DELETE FROM windows WHERE holder = ANY($1::integer[])
