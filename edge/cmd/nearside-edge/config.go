@@ -22,6 +22,7 @@ import (
 
 	"nearside/edge/creative"
 	"nearside/edge/serve"
+	"nearside/edge/visitor"
 )
 
 // settings are all that can be configured: by flag, by environment variable,
@@ -272,6 +273,17 @@ func prefix(text string) (netip.Prefix, error) {
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
 	return netip.ParsePrefix(text)
+}
+
+// checkGeo says which geo database would be in use.
+func (s *settings) checkGeo(w io.Writer) error {
+	places, err := visitor.OpenPlaces(s.GeoFile)
+	if err != nil {
+		return fmt.Errorf("--geo-file: %w", err)
+	}
+	defer places.Close()
+	_, err = fmt.Fprintf(w, "# geo database: %s\n", places.Describe())
+	return err
 }
 
 // print says what is in force. No setting is a secret: those are in files.

@@ -57,6 +57,7 @@ type edge struct {
 	region *peer.Region // nil: alone in its region
 	home   atomic.Pointer[peer.Region]
 	ready  atomic.Bool
+	status atomic.Pointer[keeper.Status] // of the last look, readyEvery ago at most
 
 	public, operations, peers net.Listener
 }
@@ -119,6 +120,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 	if err := e.joinRegion(s); err != nil {
 		return e, err
 	}
+	e.look()
 	e.ops = ops.New(versionText(), e.checks()...)
 	e.expose()
 	return e, nil
@@ -126,7 +128,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 
 func (e *edge) openVisitors(s *settings) (v serve.Visitors, err error) {
 	if e.places, err = visitor.OpenPlaces(s.GeoFile); err != nil {
-		return v, fmt.Errorf("--geo-file: %w", err)
+		return v, configError{fmt.Errorf("--geo-file: %w", err)}
 	}
 	if e.agents, err = visitor.NewAgents(); err != nil {
 		return v, err
@@ -215,7 +217,15 @@ func (e *edge) run(ctx context.Context) error {
 		cancel() // where a port failed, the holder drains all the same
 		bounded, done := context.WithTimeout(context.Background(), goodbye)
 		defer done()
-		return errors.Join(e.server.Shutdown(bounded), operations.Shutdown(bounded))
+		err := errors.Join(e.server.Shutdown(bounded), operations.Shutdown(bounded))
+		if errors.Is(err, context.DeadlineExceeded) {
+			e.log.Warn("requests were still under way", "after", goodbye)
+			err = nil
+		}
+		if closed := e.public.Close(); !errors.Is(closed, net.ErrClosed) { // where it was not served yet
+			err = errors.Join(err, closed)
+		}
+		return err
 	})
 	e.log.Info("serving", "public", e.public.Addr(), "ops", e.operations.Addr())
 	err := g.Wait()
@@ -229,6 +239,7 @@ func (e *edge) tend(ctx context.Context) error {
 	defer ready.Stop()
 	defer roll.Stop()
 	for {
+		e.look()
 		e.ready.Store(e.ops.Ready())
 		select {
 		case <-ctx.Done():
@@ -239,6 +250,13 @@ func (e *edge) tend(ctx context.Context) error {
 			e.server.Roll(e.keeper)
 		}
 	}
+}
+
+// look notes how the keeper is, for readiness and metrics: a look takes the
+// keeper's lock and visits every lease.
+func (e *edge) look() {
+	s := e.keeper.Status()
+	e.status.Store(&s)
 }
 
 // checks are what /readyz asks for.
@@ -258,13 +276,13 @@ func (e *edge) checks() []ops.Check {
 			return nil
 		}},
 		{Name: "holder", Look: func() error {
-			if !e.keeper.Status().Offering {
+			if !e.status.Load().Offering {
 				return errors.New("the core has not registered this node")
 			}
 			return nil
 		}},
 		{Name: "clock", Look: func() error {
-			if skew := time.Duration(e.keeper.Status().Skew) * time.Millisecond; skew.Abs() > maxSkew {
+			if skew := time.Duration(e.status.Load().Skew) * time.Millisecond; skew.Abs() > maxSkew {
 				return fmt.Errorf("this clock is %v from the core's, expected at most %v", skew, maxSkew)
 			}
 			return nil

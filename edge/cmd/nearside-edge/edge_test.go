@@ -296,10 +296,11 @@ func TestLifeOfAnEdge(t *testing.T) {
 	}
 	p.until("the core knows of the view", func() bool { return c.spent() == 1 })
 
-	_, _, metrics, err := p.get("http://" + p.ops + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
+	var metrics string
+	p.until("the metrics have the view", func() bool {
+		_, _, metrics, err = p.get("http://" + p.ops + "/metrics")
+		return err == nil && strings.Contains(metrics, `nearside_edge_spent_total{unit="events"} 1`)
+	})
 	for _, line := range []string{
 		`nearside_edge_beacons_total{event="view",reason="Billed impression"} 1`,
 		`nearside_edge_beacons_total{event="click",reason="Billed impression"} 1`,
@@ -395,5 +396,17 @@ func TestTaken(t *testing.T) {
 	}
 	if err := run(t.Context(), args(t.TempDir(), p.public), io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "--listen") {
 		t.Errorf("the same port: %v", err)
+	}
+}
+
+// Told to stop before it has begun, an edge stops.
+func TestStoppedAtOnce(t *testing.T) {
+	c := newCore(t)
+	for range 3 {
+		p := newProcess(t, c)
+		p.start()
+		if err := p.end(); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -67,13 +68,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if exited { // --help or --version has answered
 		return nil
 	}
-	if unread := new(fs.PathError); errors.As(err, &unread) {
+	if unread := new(fs.PathError); errors.As(err, &unread) && !strings.Contains(err.Error(), "--") {
 		err = fmt.Errorf("--config: %w", err)
 	}
 	if err != nil {
 		return configError{err}
 	}
 	if s.Check {
+		if err := s.checkGeo(stdout); err != nil {
+			return configError{err}
+		}
 		return s.print(stdout, parsed)
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))

@@ -47,23 +47,23 @@ func (e *edge) expose() {
 	o.Gauge("nearside_edge_catalog_version", "Version of the catalog in force.", func() float64 { return float64(e.server.Version()) })
 
 	o.Gauge("nearside_edge_exchange_age_seconds", "Time since the core last answered; -1 before the first time.", func() float64 {
-		heard := e.keeper.Status().HeardAt
+		heard := e.status.Load().HeardAt
 		if heard == 0 {
 			return -1
 		}
 		return time.Since(time.UnixMilli(heard)).Seconds()
 	})
-	o.Gauge("nearside_edge_clock_skew_seconds", "This clock less the core's.", func() float64 { return float64(e.keeper.Status().Skew) / 1000 })
+	o.Gauge("nearside_edge_clock_skew_seconds", "This clock less the core's.", func() float64 { return float64(e.status.Load().Skew) / 1000 })
 	o.Gauges("nearside_edge_leased", "What may still be debited here, of all leases.", []string{"unit"},
-		func(say func(float64, ...string)) { say(float64(e.keeper.Status().Available), "events") })
+		func(say func(float64, ...string)) { say(float64(e.status.Load().Available), "events") })
 	o.Counters("nearside_edge_spent_total", "What this holder has debited.", []string{"unit"},
-		func(say func(float64, ...string)) { say(float64(e.keeper.Status().Spent), "events") })
-	o.Gauge("nearside_edge_leases", "Leases held.", func() float64 { return float64(e.keeper.Status().Leases) })
-	o.Gauge("nearside_edge_batches_unacknowledged", "Sealed batches that the core has not acknowledged.", func() float64 { return float64(e.keeper.Status().Sealed) })
-	o.Gauge("nearside_edge_former_holders", "Fenced holders whose journals are still to be handed in.", func() float64 { return float64(e.keeper.Status().Former) })
+		func(say func(float64, ...string)) { say(float64(e.status.Load().Spent), "events") })
+	o.Gauge("nearside_edge_leases", "Leases held.", func() float64 { return float64(e.status.Load().Leases) })
+	o.Gauge("nearside_edge_batches_unacknowledged", "Sealed batches that the core has not acknowledged.", func() float64 { return float64(e.status.Load().Sealed) })
+	o.Gauge("nearside_edge_former_holders", "Fenced holders whose journals are still to be handed in.", func() float64 { return float64(e.status.Load().Former) })
 	o.Gauge("nearside_edge_paid_stopped", "Whether paid offers have stopped: too long without the core, or the disk nearly full.",
-		func() float64 { return truth(e.keeper.Status().PaidStopped) })
-	o.Gauge("nearside_edge_disk_free_bytes", "Room left where the journal is.", func() float64 { return float64(e.keeper.Status().DiskFree) })
+		func() float64 { return truth(e.status.Load().PaidStopped) })
+	o.Gauge("nearside_edge_disk_free_bytes", "Room left where the journal is.", func() float64 { return float64(e.status.Load().DiskFree) })
 	e.exposeJournal()
 	load := newLoad()
 	o.Gauge("nearside_edge_saturation", "How busy this node is, from 0 to 1: the larger of its share of the processors and of connections.",
