@@ -153,23 +153,15 @@ func (a *API) ledgerRooms() {
 		}
 		out := &listed[EdgeRegion]{Body: list[EdgeRegion]{Items: []EdgeRegion{}}}
 		regions := map[string]int{}
-		for _, h := range holders {
+		for n := range holders {
+			h := &holders[n]
 			i, ok := regions[h.Region]
 			if !ok {
 				i = len(out.Body.Items)
 				regions[h.Region] = i
 				out.Body.Items = append(out.Body.Items, EdgeRegion{Region: h.Region})
 			}
-			node := EdgeNode{
-				Node: h.Node, Holder: h.ID, State: h.State.String(), Reason: h.Reason, PublicURL: h.PublicURL, Version: h.Version,
-				LastSeen: millis(h.SeenAt), AppliedCatalog: h.AppliedCatalog, AppliedControl: h.AppliedControl,
-				Boots: h.BootOrdinal, Alone: h.Alone, JoinedAt: millis(h.CreatedAt),
-			}
-			if h.ClosedAt != 0 {
-				closed := millis(h.ClosedAt)
-				node.ClosedAt = &closed
-			}
-			out.Body.Items[i].Nodes = append(out.Body.Items[i].Nodes, node)
+			out.Body.Items[i].Nodes = append(out.Body.Items[i].Nodes, edgeNode(h))
 		}
 		return out, nil
 	})

@@ -310,3 +310,40 @@ func TestReceipts(t *testing.T) {
 		t.Errorf("the second page: %v", rest)
 	}
 }
+
+// TestHolders fences and closes a holder: what it held and did not spend goes
+// back to the budget when it is closed, not before.
+func TestHolders(t *testing.T) {
+	w := open(t)
+	edges(w)
+	const before = "views events limit 1000 unleased 900 out 70 settled 30"
+	for _, c := range []struct {
+		path   string
+		status int
+		state  string
+		budget string
+	}{
+		{"1/close", 409, "", before},
+		{"1/fence", 200, "fenced", before},
+		{"1/fence", 200, "fenced", before},
+		{"1/close", 200, "closed", "views events limit 1000 unleased 970 out 0 settled 30"},
+		{"1/close", 200, "closed", "views events limit 1000 unleased 970 out 0 settled 30"},
+		{"1/fence", 409, "", "views events limit 1000 unleased 970 out 0 settled 30"},
+		{"99/fence", 404, "", "views events limit 1000 unleased 970 out 0 settled 30"},
+	} {
+		a := w.must(c.status, "POST", "/v1/holders/"+c.path, nil)
+		if state, _ := a.body["state"].(string); state != c.state {
+			t.Errorf("%s: state %s, want %s", c.path, state, c.state)
+		}
+		if got := w.budgets("autumn"); got != c.budget {
+			t.Errorf("%s: %s\nwant %s", c.path, got, c.budget)
+		}
+	}
+	if a := w.must(200, "GET", "/v1/holders/1", nil); a.body["node"] != "eu-1" || a.body["region"] != "eu" || a.body["reason"] != "by token 1 tests" {
+		t.Errorf("the holder is %s", a.text)
+	}
+	w.must(404, "GET", "/v1/holders/99", nil)
+	if entries := w.must(200, "GET", "/v1/audit?resource=holders/1", nil).body["items"].([]any); len(entries) != 2 {
+		t.Errorf("the log has %d entries, want one for fence and one for close", len(entries))
+	}
+}

@@ -127,7 +127,7 @@ func TestOpenAPIIsWhole(t *testing.T) {
 					t.Errorf("%s: parameter %s is not described", at, p.Name)
 				}
 			}
-			carries := method == "put" || method == "patch" || method == "post" && !regexp.MustCompile(`/(pause|resume|kill)$`).MatchString(path)
+			carries := method == "put" || method == "patch" || method == "post" && !regexp.MustCompile(`/(pause|resume|kill|fence|close)$`).MatchString(path)
 			if carries != (o.RequestBody != nil) {
 				t.Errorf("%s: request body %v", at, o.RequestBody)
 			}

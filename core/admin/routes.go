@@ -13,6 +13,7 @@ func (a *API) routes() {
 	rooms[GeoRegion, unfiltered](a, &geoRegions)
 	a.flightRooms()
 	a.ledgerRooms()
+	a.holderRooms()
 	a.accessRooms()
 	a.catalogRooms()
 	a.reportRooms()
