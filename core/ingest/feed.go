@@ -49,22 +49,45 @@ func (f *feed) note(budgets []ledger.Budget) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, b := range budgets {
-		e := f.entries[b.ID]
-		if e != nil && e.Value.(*entry).changed >= b.Changed {
-			continue
+		if e := f.entries[b.ID]; e == nil || e.Value.(*entry).changed < b.Changed {
+			f.put(b)
 		}
-		f.counter++
-		next := &entry{
-			said:    &wire.Delivered{Budget: int64(b.ID), Settled: b.Settled, Limit: b.Limit, Unleased: b.Unleased, VelocityMilli: b.Velocity},
-			changed: b.Changed, at: f.counter,
-		}
-		if e != nil {
-			e.Value = next
-			f.order.MoveToBack(e)
-			continue
-		}
-		f.entries[b.ID] = f.order.PushBack(next)
 	}
+}
+
+// mark is where the feed stands.
+func (f *feed) mark() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.counter
+}
+
+// read takes budgets that were read from the store after mark was taken. What
+// nobody noted since is as the store says, also where that is an earlier
+// state: the database may have been restored.
+func (f *feed) read(budgets []ledger.Budget, mark uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, b := range budgets {
+		e := f.entries[b.ID]
+		if e == nil || e.Value.(*entry).changed < b.Changed || e.Value.(*entry).changed > b.Changed && e.Value.(*entry).at <= mark {
+			f.put(b)
+		}
+	}
+}
+
+func (f *feed) put(b ledger.Budget) {
+	f.counter++
+	next := &entry{
+		said:    &wire.Delivered{Budget: int64(b.ID), Settled: b.Settled, Limit: b.Limit, Unleased: b.Unleased, VelocityMilli: b.Velocity},
+		changed: b.Changed, at: f.counter,
+	}
+	if e := f.entries[b.ID]; e != nil {
+		e.Value = next
+		f.order.MoveToBack(e)
+		return
+	}
+	f.entries[b.ID] = f.order.PushBack(next)
 }
 
 // forget drops budgets of days before oldest.

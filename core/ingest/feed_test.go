@@ -47,6 +47,23 @@ func TestFeedTellsWhatChanged(t *testing.T) {
 	}
 }
 
+func TestFeedFollowsARestoredDatabase(t *testing.T) {
+	f := newFeed()
+	f.note([]ledger.Budget{budget(1, 10, 5), budget(2, 20, 5)})
+	mark := f.mark()
+	f.note([]ledger.Budget{budget(2, 21, 6)}) // committed while the store was being read
+	_, seen := f.since(0)
+	f.read([]ledger.Budget{budget(1, 8, 3), budget(2, 20, 5)}, mark)
+	said, _ := f.since(seen)
+	if len(said) != 1 || said[0].GetSettled() != 8 {
+		t.Errorf("after a restore: %v, want budget 1 at 8", said)
+	}
+	f.read([]ledger.Budget{budget(1, 8, 3), budget(2, 21, 6)}, f.mark())
+	if again, _ := f.since(seen); len(again) != 1 {
+		t.Errorf("reading the same again: %v", again)
+	}
+}
+
 func TestFeedTellsAllInParts(t *testing.T) {
 	f := newFeed()
 	const n = 2*maxDelivered + 10

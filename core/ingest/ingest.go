@@ -191,11 +191,12 @@ func (s *Server) rotate(ctx context.Context) error {
 // poll brings what other cores, and people, have done to budgets.
 func (s *Server) poll(ctx context.Context) error {
 	oldest := ledger.OldestDay(time.Now().UnixMilli())
+	mark := s.feed.mark()
 	var budgets []ledger.Budget
 	if err := s.store.Budgets(ctx, oldest, func(b ledger.Budget) { budgets = append(budgets, b) }); err != nil {
 		return err
 	}
-	s.feed.note(budgets)
+	s.feed.read(budgets, mark)
 	s.feed.forget(oldest)
 	return nil
 }
