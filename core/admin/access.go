@@ -41,12 +41,16 @@ func asker(ctx context.Context) principal {
 	return p
 }
 
-// tokenPrefix lets secret scanners find a token that has leaked.
-const tokenPrefix = "nearside_"
+// A token is 256 random bits behind a prefix, by which a scanner for secrets
+// finds one that has leaked.
+const (
+	tokenPrefix = "nearside_"
+	tokenBytes  = 32
+)
 
 // NewSecret makes the text of a token, which is said once, and what is kept.
 func NewSecret() (text string, hash []byte) {
-	var random [32]byte
+	var random [tokenBytes]byte
 	_, _ = rand.Read(random[:]) // never fails, says its documentation
 	text = tokenPrefix + base64.RawURLEncoding.EncodeToString(random[:])
 	return text, Hash(text)
@@ -72,7 +76,7 @@ func (a *API) authenticate(ctx huma.Context, next func(huma.Context)) {
 	}
 	text, ok := bearer(ctx.Header("Authorization"))
 	if !ok {
-		refuse(http.StatusUnauthorized, "expected the header Authorization: Bearer <token>")
+		refuse(http.StatusUnauthorized, "expected the header Authorization: Bearer, with a token that nearside-core token create or POST /v1/tokens has said")
 		return
 	}
 	hash := Hash(text)
@@ -106,10 +110,13 @@ func (a *API) authenticate(ctx huma.Context, next func(huma.Context)) {
 	next(huma.WithValue(ctx, principalKey{}, principal{token: token.ID, name: token.Name, role: token.Role}))
 }
 
+// bearer is the token of an Authorization header, if it can be one of ours:
+// what cannot does not reach the database.
 func bearer(header string) (string, bool) {
-	scheme, text, ok := strings.Cut(header, " ")
+	scheme, text, _ := strings.Cut(header, " ")
 	text = strings.TrimSpace(text)
-	return text, ok && strings.EqualFold(scheme, "Bearer") && text != "" && len(text) <= 256
+	random, ours := strings.CutPrefix(text, tokenPrefix)
+	return text, ours && len(random) == base64.RawURLEncoding.EncodedLen(tokenBytes) && strings.EqualFold(scheme, "Bearer")
 }
 
 // Token is who may ask for what.

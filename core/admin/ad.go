@@ -72,8 +72,12 @@ var ads = kind[Ad]{
 		return ad(r), err
 	},
 	list: func(ctx context.Context, q *query.Queries, flight string, after, n int32) ([]row[Ad], error) {
-		rows, err := q.ListAds(ctx, after, flight, n)
-		return each(rows, func(r query.ListAdsRow) (row[Ad], error) { return ad(query.ReadAdRow(r)), nil }, err)
+		if flight == "" {
+			rows, err := q.ListAds(ctx, after, n)
+			return each(rows, func(r query.ListAdsRow) (row[Ad], error) { return ad(query.ReadAdRow(r)), nil }, err)
+		}
+		rows, err := q.ListAdsOf(ctx, after, flight, n)
+		return each(rows, func(r query.ListAdsOfRow) (row[Ad], error) { return ad(query.ReadAdRow(r)), nil }, err)
 	},
 	insert: func(w *write, v *Ad) (row[Ad], error) {
 		r, err := w.q.InsertAd(w.ctx, query.InsertAdParams{

@@ -60,8 +60,14 @@ var campaigns = kind[Campaign]{
 		return campaign(r), err
 	},
 	list: func(ctx context.Context, q *query.Queries, advertiser string, after, n int32) ([]row[Campaign], error) {
-		rows, err := q.ListCampaigns(ctx, after, advertiser, n)
-		return each(rows, func(r query.ListCampaignsRow) (row[Campaign], error) { return campaign(query.ReadCampaignRow(r)), nil }, err)
+		if advertiser == "" {
+			rows, err := q.ListCampaigns(ctx, after, n)
+			return each(rows, func(r query.ListCampaignsRow) (row[Campaign], error) { return campaign(query.ReadCampaignRow(r)), nil }, err)
+		}
+		rows, err := q.ListCampaignsOf(ctx, after, advertiser, n)
+		return each(rows, func(r query.ListCampaignsOfRow) (row[Campaign], error) {
+			return campaign(query.ReadCampaignRow(r)), nil
+		}, err)
 	},
 	insert: func(w *write, v *Campaign) (row[Campaign], error) {
 		r, err := w.q.InsertCampaign(w.ctx, query.InsertCampaignParams{

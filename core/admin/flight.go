@@ -112,8 +112,12 @@ var flights = kind[Flight]{
 		return flight(r)
 	},
 	list: func(ctx context.Context, q *query.Queries, campaign string, after, n int32) ([]row[Flight], error) {
-		rows, err := q.ListFlights(ctx, after, campaign, n)
-		return each(rows, func(r query.ListFlightsRow) (row[Flight], error) { return flight(query.ReadFlightRow(r)) }, err)
+		if campaign == "" {
+			rows, err := q.ListFlights(ctx, after, n)
+			return each(rows, func(r query.ListFlightsRow) (row[Flight], error) { return flight(query.ReadFlightRow(r)) }, err)
+		}
+		rows, err := q.ListFlightsOf(ctx, after, campaign, n)
+		return each(rows, func(r query.ListFlightsOfRow) (row[Flight], error) { return flight(query.ReadFlightRow(r)) }, err)
 	},
 	insert: insertFlight,
 	update: updateFlight,

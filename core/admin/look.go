@@ -148,7 +148,12 @@ func (a *API) accessRooms() {
 		if before == 0 {
 			before = math.MaxInt64
 		}
-		rows, err := a.db.Queries().ListAudit(ctx, before, in.Resource, int32(in.Limit+1))
+		var rows []query.AuditLog
+		if in.Resource == "" {
+			rows, err = a.db.Queries().ListAudit(ctx, before, int32(in.Limit+1))
+		} else {
+			rows, err = a.db.Queries().ListAuditOf(ctx, in.Resource, before, int32(in.Limit+1))
+		}
 		if err != nil {
 			return nil, fmt.Errorf("list the audit log: %w", err)
 		}

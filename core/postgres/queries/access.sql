@@ -44,6 +44,12 @@ INSERT INTO audit_log (actor, action, resource, detail) VALUES ($1, $2, $3, $4);
 
 -- name: ListAudit :many
 SELECT id, at, actor, action, resource, detail FROM audit_log
-WHERE id < sqlc.arg(before) AND (sqlc.arg(resource)::text = '' OR resource = sqlc.arg(resource))
+WHERE id < sqlc.arg(before)
+ORDER BY id DESC
+LIMIT sqlc.arg(n);
+
+-- name: ListAuditOf :many
+SELECT id, at, actor, action, resource, detail FROM audit_log
+WHERE resource = sqlc.arg(resource) AND id < sqlc.arg(before)
 ORDER BY id DESC
 LIMIT sqlc.arg(n);

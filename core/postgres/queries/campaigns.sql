@@ -16,7 +16,18 @@ SELECT c.id, c.version, c.slug, c.name, a.slug AS advertiser, c.campaign_type,
     ARRAY(SELECT p.slug FROM campaign_excluded_publishers m JOIN publishers p ON p.id = m.publisher
         WHERE m.campaign = c.id ORDER BY p.slug)::text[] AS exclude_publishers
 FROM campaigns c JOIN advertisers a ON a.id = c.advertiser
-WHERE c.id > sqlc.arg(after) AND (sqlc.arg(advertiser)::text = '' OR a.slug = sqlc.arg(advertiser))
+WHERE c.id > sqlc.arg(after)
+ORDER BY c.id
+LIMIT sqlc.arg(n);
+
+-- name: ListCampaignsOf :many
+SELECT c.id, c.version, c.slug, c.name, a.slug AS advertiser, c.campaign_type,
+    ARRAY(SELECT g.slug FROM campaign_groups m JOIN publisher_groups g ON g.id = m.grp
+        WHERE m.campaign = c.id ORDER BY g.slug)::text[] AS publisher_groups,
+    ARRAY(SELECT p.slug FROM campaign_excluded_publishers m JOIN publishers p ON p.id = m.publisher
+        WHERE m.campaign = c.id ORDER BY p.slug)::text[] AS exclude_publishers
+FROM campaigns c JOIN advertisers a ON a.id = c.advertiser
+WHERE c.id > sqlc.arg(after) AND a.slug = sqlc.arg(advertiser)
 ORDER BY c.id
 LIMIT sqlc.arg(n);
 
@@ -55,7 +66,17 @@ SELECT f.id, f.version, f.slug, f.name, c.slug AS campaign, f.live, f.start_date
     f.targeting, f.traffic_cap, f.state, f.control
 FROM flights f JOIN campaigns c ON c.id = f.campaign
 WHERE f.id > sqlc.arg(after) AND f.hidden_at IS NULL
-    AND (sqlc.arg(campaign)::text = '' OR c.slug = sqlc.arg(campaign))
+ORDER BY f.id
+LIMIT sqlc.arg(n);
+
+-- name: ListFlightsOf :many
+SELECT f.id, f.version, f.slug, f.name, c.slug AS campaign, f.live, f.start_date, f.end_date, f.hard_stop,
+    f.cpm_micros, f.cpc_micros, f.sold_views, f.sold_clicks, f.daily_cap_micros, f.daily_cap_from,
+    f.pacing, f.pacing_interval_seconds, f.priority_multiplier, f.prioritize_ads_ctr,
+    f.targeting, f.traffic_cap, f.state, f.control
+FROM flights f JOIN campaigns c ON c.id = f.campaign
+WHERE f.id > sqlc.arg(after) AND f.hidden_at IS NULL
+    AND c.slug = sqlc.arg(campaign)
 ORDER BY f.id
 LIMIT sqlc.arg(n);
 
@@ -88,7 +109,16 @@ SELECT a.id, a.version, a.slug, a.name, f.slug AS flight, a.live, a.headline, a.
         WHERE m.ad = a.id ORDER BY t.slug)::text[] AS ad_types
 FROM ads a JOIN flights f ON f.id = a.flight
 WHERE a.id > sqlc.arg(after) AND f.hidden_at IS NULL
-    AND (sqlc.arg(flight)::text = '' OR f.slug = sqlc.arg(flight))
+ORDER BY a.id
+LIMIT sqlc.arg(n);
+
+-- name: ListAdsOf :many
+SELECT a.id, a.version, a.slug, a.name, f.slug AS flight, a.live, a.headline, a.content, a.cta, a.link, a.image_url,
+    ARRAY(SELECT t.slug FROM ad_ad_types m JOIN ad_types t ON t.id = m.ad_type
+        WHERE m.ad = a.id ORDER BY t.slug)::text[] AS ad_types
+FROM ads a JOIN flights f ON f.id = a.flight
+WHERE a.id > sqlc.arg(after) AND f.hidden_at IS NULL
+    AND f.slug = sqlc.arg(flight)
 ORDER BY a.id
 LIMIT sqlc.arg(n);
 

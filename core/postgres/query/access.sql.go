@@ -105,13 +105,47 @@ func (q *Queries) InsertToken(ctx context.Context, arg InsertTokenParams) (Inser
 
 const listAudit = `-- name: ListAudit :many
 SELECT id, at, actor, action, resource, detail FROM audit_log
-WHERE id < $1 AND ($2::text = '' OR resource = $2)
+WHERE id < $1
+ORDER BY id DESC
+LIMIT $2
+`
+
+func (q *Queries) ListAudit(ctx context.Context, before int64, n int32) ([]AuditLog, error) {
+	rows, err := q.db.Query(ctx, listAudit, before, n)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AuditLog
+	for rows.Next() {
+		var i AuditLog
+		if err := rows.Scan(
+			&i.ID,
+			&i.At,
+			&i.Actor,
+			&i.Action,
+			&i.Resource,
+			&i.Detail,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listAuditOf = `-- name: ListAuditOf :many
+SELECT id, at, actor, action, resource, detail FROM audit_log
+WHERE resource = $1 AND id < $2
 ORDER BY id DESC
 LIMIT $3
 `
 
-func (q *Queries) ListAudit(ctx context.Context, before int64, resource string, n int32) ([]AuditLog, error) {
-	rows, err := q.db.Query(ctx, listAudit, before, resource, n)
+func (q *Queries) ListAuditOf(ctx context.Context, resource string, before int64, n int32) ([]AuditLog, error) {
+	rows, err := q.db.Query(ctx, listAuditOf, resource, before, n)
 	if err != nil {
 		return nil, err
 	}

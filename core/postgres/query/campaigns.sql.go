@@ -201,9 +201,8 @@ SELECT a.id, a.version, a.slug, a.name, f.slug AS flight, a.live, a.headline, a.
         WHERE m.ad = a.id ORDER BY t.slug)::text[] AS ad_types
 FROM ads a JOIN flights f ON f.id = a.flight
 WHERE a.id > $1 AND f.hidden_at IS NULL
-    AND ($2::text = '' OR f.slug = $2)
 ORDER BY a.id
-LIMIT $3
+LIMIT $2
 `
 
 type ListAdsRow struct {
@@ -221,8 +220,8 @@ type ListAdsRow struct {
 	AdTypes  []string
 }
 
-func (q *Queries) ListAds(ctx context.Context, after int32, flight string, n int32) ([]ListAdsRow, error) {
-	rows, err := q.db.Query(ctx, listAds, after, flight, n)
+func (q *Queries) ListAds(ctx context.Context, after int32, n int32) ([]ListAdsRow, error) {
+	rows, err := q.db.Query(ctx, listAds, after, n)
 	if err != nil {
 		return nil, err
 	}
@@ -254,6 +253,65 @@ func (q *Queries) ListAds(ctx context.Context, after int32, flight string, n int
 	return items, nil
 }
 
+const listAdsOf = `-- name: ListAdsOf :many
+SELECT a.id, a.version, a.slug, a.name, f.slug AS flight, a.live, a.headline, a.content, a.cta, a.link, a.image_url,
+    ARRAY(SELECT t.slug FROM ad_ad_types m JOIN ad_types t ON t.id = m.ad_type
+        WHERE m.ad = a.id ORDER BY t.slug)::text[] AS ad_types
+FROM ads a JOIN flights f ON f.id = a.flight
+WHERE a.id > $1 AND f.hidden_at IS NULL
+    AND f.slug = $2
+ORDER BY a.id
+LIMIT $3
+`
+
+type ListAdsOfRow struct {
+	ID       int32
+	Version  int64
+	Slug     string
+	Name     string
+	Flight   string
+	Live     bool
+	Headline string
+	Content  string
+	Cta      string
+	Link     string
+	ImageUrl string
+	AdTypes  []string
+}
+
+func (q *Queries) ListAdsOf(ctx context.Context, after int32, flight string, n int32) ([]ListAdsOfRow, error) {
+	rows, err := q.db.Query(ctx, listAdsOf, after, flight, n)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListAdsOfRow
+	for rows.Next() {
+		var i ListAdsOfRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Version,
+			&i.Slug,
+			&i.Name,
+			&i.Flight,
+			&i.Live,
+			&i.Headline,
+			&i.Content,
+			&i.Cta,
+			&i.Link,
+			&i.ImageUrl,
+			&i.AdTypes,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listCampaigns = `-- name: ListCampaigns :many
 SELECT c.id, c.version, c.slug, c.name, a.slug AS advertiser, c.campaign_type,
     ARRAY(SELECT g.slug FROM campaign_groups m JOIN publisher_groups g ON g.id = m.grp
@@ -261,9 +319,9 @@ SELECT c.id, c.version, c.slug, c.name, a.slug AS advertiser, c.campaign_type,
     ARRAY(SELECT p.slug FROM campaign_excluded_publishers m JOIN publishers p ON p.id = m.publisher
         WHERE m.campaign = c.id ORDER BY p.slug)::text[] AS exclude_publishers
 FROM campaigns c JOIN advertisers a ON a.id = c.advertiser
-WHERE c.id > $1 AND ($2::text = '' OR a.slug = $2)
+WHERE c.id > $1
 ORDER BY c.id
-LIMIT $3
+LIMIT $2
 `
 
 type ListCampaignsRow struct {
@@ -277,8 +335,8 @@ type ListCampaignsRow struct {
 	ExcludePublishers []string
 }
 
-func (q *Queries) ListCampaigns(ctx context.Context, after int32, advertiser string, n int32) ([]ListCampaignsRow, error) {
-	rows, err := q.db.Query(ctx, listCampaigns, after, advertiser, n)
+func (q *Queries) ListCampaigns(ctx context.Context, after int32, n int32) ([]ListCampaignsRow, error) {
+	rows, err := q.db.Query(ctx, listCampaigns, after, n)
 	if err != nil {
 		return nil, err
 	}
@@ -306,6 +364,58 @@ func (q *Queries) ListCampaigns(ctx context.Context, after int32, advertiser str
 	return items, nil
 }
 
+const listCampaignsOf = `-- name: ListCampaignsOf :many
+SELECT c.id, c.version, c.slug, c.name, a.slug AS advertiser, c.campaign_type,
+    ARRAY(SELECT g.slug FROM campaign_groups m JOIN publisher_groups g ON g.id = m.grp
+        WHERE m.campaign = c.id ORDER BY g.slug)::text[] AS publisher_groups,
+    ARRAY(SELECT p.slug FROM campaign_excluded_publishers m JOIN publishers p ON p.id = m.publisher
+        WHERE m.campaign = c.id ORDER BY p.slug)::text[] AS exclude_publishers
+FROM campaigns c JOIN advertisers a ON a.id = c.advertiser
+WHERE c.id > $1 AND a.slug = $2
+ORDER BY c.id
+LIMIT $3
+`
+
+type ListCampaignsOfRow struct {
+	ID                int32
+	Version           int64
+	Slug              string
+	Name              string
+	Advertiser        string
+	CampaignType      string
+	PublisherGroups   []string
+	ExcludePublishers []string
+}
+
+func (q *Queries) ListCampaignsOf(ctx context.Context, after int32, advertiser string, n int32) ([]ListCampaignsOfRow, error) {
+	rows, err := q.db.Query(ctx, listCampaignsOf, after, advertiser, n)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListCampaignsOfRow
+	for rows.Next() {
+		var i ListCampaignsOfRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Version,
+			&i.Slug,
+			&i.Name,
+			&i.Advertiser,
+			&i.CampaignType,
+			&i.PublisherGroups,
+			&i.ExcludePublishers,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listFlights = `-- name: ListFlights :many
 SELECT f.id, f.version, f.slug, f.name, c.slug AS campaign, f.live, f.start_date, f.end_date, f.hard_stop,
     f.cpm_micros, f.cpc_micros, f.sold_views, f.sold_clicks, f.daily_cap_micros, f.daily_cap_from,
@@ -313,9 +423,8 @@ SELECT f.id, f.version, f.slug, f.name, c.slug AS campaign, f.live, f.start_date
     f.targeting, f.traffic_cap, f.state, f.control
 FROM flights f JOIN campaigns c ON c.id = f.campaign
 WHERE f.id > $1 AND f.hidden_at IS NULL
-    AND ($2::text = '' OR c.slug = $2)
 ORDER BY f.id
-LIMIT $3
+LIMIT $2
 `
 
 type ListFlightsRow struct {
@@ -344,8 +453,8 @@ type ListFlightsRow struct {
 	Control               int64
 }
 
-func (q *Queries) ListFlights(ctx context.Context, after int32, campaign string, n int32) ([]ListFlightsRow, error) {
-	rows, err := q.db.Query(ctx, listFlights, after, campaign, n)
+func (q *Queries) ListFlights(ctx context.Context, after int32, n int32) ([]ListFlightsRow, error) {
+	rows, err := q.db.Query(ctx, listFlights, after, n)
 	if err != nil {
 		return nil, err
 	}
@@ -353,6 +462,88 @@ func (q *Queries) ListFlights(ctx context.Context, after int32, campaign string,
 	var items []ListFlightsRow
 	for rows.Next() {
 		var i ListFlightsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Version,
+			&i.Slug,
+			&i.Name,
+			&i.Campaign,
+			&i.Live,
+			&i.StartDate,
+			&i.EndDate,
+			&i.HardStop,
+			&i.CpmMicros,
+			&i.CpcMicros,
+			&i.SoldViews,
+			&i.SoldClicks,
+			&i.DailyCapMicros,
+			&i.DailyCapFrom,
+			&i.Pacing,
+			&i.PacingIntervalSeconds,
+			&i.PriorityMultiplier,
+			&i.PrioritizeAdsCtr,
+			&i.Targeting,
+			&i.TrafficCap,
+			&i.State,
+			&i.Control,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listFlightsOf = `-- name: ListFlightsOf :many
+SELECT f.id, f.version, f.slug, f.name, c.slug AS campaign, f.live, f.start_date, f.end_date, f.hard_stop,
+    f.cpm_micros, f.cpc_micros, f.sold_views, f.sold_clicks, f.daily_cap_micros, f.daily_cap_from,
+    f.pacing, f.pacing_interval_seconds, f.priority_multiplier, f.prioritize_ads_ctr,
+    f.targeting, f.traffic_cap, f.state, f.control
+FROM flights f JOIN campaigns c ON c.id = f.campaign
+WHERE f.id > $1 AND f.hidden_at IS NULL
+    AND c.slug = $2
+ORDER BY f.id
+LIMIT $3
+`
+
+type ListFlightsOfRow struct {
+	ID                    int32
+	Version               int64
+	Slug                  string
+	Name                  string
+	Campaign              string
+	Live                  bool
+	StartDate             pgtype.Date
+	EndDate               pgtype.Date
+	HardStop              bool
+	CpmMicros             int64
+	CpcMicros             int64
+	SoldViews             int64
+	SoldClicks            int64
+	DailyCapMicros        int64
+	DailyCapFrom          pgtype.Date
+	Pacing                string
+	PacingIntervalSeconds int32
+	PriorityMultiplier    int32
+	PrioritizeAdsCtr      bool
+	Targeting             []byte
+	TrafficCap            []byte
+	State                 string
+	Control               int64
+}
+
+func (q *Queries) ListFlightsOf(ctx context.Context, after int32, campaign string, n int32) ([]ListFlightsOfRow, error) {
+	rows, err := q.db.Query(ctx, listFlightsOf, after, campaign, n)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListFlightsOfRow
+	for rows.Next() {
+		var i ListFlightsOfRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.Version,
