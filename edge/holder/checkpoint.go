@@ -17,6 +17,7 @@ import (
 //
 //	1 version, 1; u holder; u position; 8 current boot; 1 fenced; 1 closed
 //	u batch; cursor acknowledged; u foreign position; u the same as last said
+//	s day on which leases of dead days were last forgotten
 //	list of boots      8 boot, u ordinal, s began, s ended, u floor, u next,
 //	                   list of blocks: u index, 1024 bits
 //	list of leases     u budget, u granted, u spent, u returned, 1 dirty
@@ -43,6 +44,7 @@ func (s *State) Encode(dst []byte) []byte {
 	dst = append(dst, s.acked.GetHash()...)
 	dst = u(dst, s.ack)
 	dst = u(dst, s.saidAck)
+	dst = v(dst, int64(s.swept))
 
 	dst = u(dst, uint64(len(s.boots)))
 	for _, w := range s.byOrdinal() {
@@ -139,12 +141,13 @@ func Decode(b []byte) (*State, error) {
 	}
 	s.ack = d.uint("foreign")
 	s.saidAck = d.uint("foreign said")
+	s.swept = int32(d.int("swept"))
 	s.decodeBoots(&d)
 	for range d.count(5, "leases") {
 		id := lease.Budget(d.amount("lease.budget"))
 		a := &account{Totals: lease.Totals{Granted: d.amount("lease.granted"), Spent: d.amount("lease.spent"), Returned: d.amount("lease.returned")}}
-		if a.dirty = d.bool("lease.dirty"); a.dirty {
-			s.dirty++
+		if d.bool("lease.dirty") {
+			s.mark(id, a)
 		}
 		if s.leases[id] != nil || a.Returned > a.Granted || a.Spent > a.Granted-a.Returned {
 			d.fail("lease")

@@ -323,6 +323,37 @@ func TestFloors(t *testing.T) {
 	mustReplay(t, l)
 }
 
+func TestLeasesOfDeadDaysAreForgotten(t *testing.T) {
+	l := newLog(1)
+	day := exchange.Day(now)
+	back, held := lease.Of(lease.FlightDay, flight, day), lease.Of(lease.PublisherDay, 60, day)
+	for _, b := range []lease.Budget{views, back, held} {
+		l.grant(b, 10)
+	}
+	for _, b := range []lease.Budget{views, back} {
+		l.keep(l.Return(nil, b, 10))
+	}
+	seal := func(days int64) {
+		l.keep(l.Seal(nil, now+days*24*3600*1000, false, 0))
+		l.Covered(l.Position(), []byte{1})
+	}
+	has := func() (list [3]bool) {
+		for i, b := range []lease.Budget{views, back, held} {
+			_, list[i] = l.Lease(b)
+		}
+		return list
+	}
+	seal(30)
+	if got := has(); got != [3]bool{true, true, true} {
+		t.Errorf("after 30 days: %v", got)
+	}
+	seal(31)
+	if got := has(); got != [3]bool{true, false, true} {
+		t.Errorf("after 31 days: %v, want the returned one of a dead day forgotten", got)
+	}
+	mustReplay(t, l)
+}
+
 func TestOldCopyIsFound(t *testing.T) {
 	l := newLog(1)
 	l.grant(views, 5)

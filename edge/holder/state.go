@@ -36,11 +36,12 @@ type State struct {
 	foreign  []Event
 	received map[eventKey]struct{} // the same, to find repeats
 	verdicts []verdict
-	dirty    int // leases whose totals changed
+	dirty    []lease.Budget // leases whose totals changed
 
 	ack     uint64    // highest position of a foreign event journalled here
 	saidAck uint64    // the same, in the last batch
 	waiting []waiting // foreign clicks whose view has not come, by position
+	swept   int32     // the last day on which leases of dead days were forgotten
 }
 
 type account struct {
@@ -256,11 +257,11 @@ func (s *State) apply(r *record) {
 			s.leases[r.budget] = a
 		}
 		a.Granted = r.total
-		s.mark(a)
+		s.mark(r.budget, a)
 	case recReturn:
 		a := s.leases[r.budget]
 		a.Returned = r.total
-		s.mark(a)
+		s.mark(r.budget, a)
 	case recSeal:
 		s.seal(r)
 	case recFloor:
@@ -277,10 +278,10 @@ func (s *State) apply(r *record) {
 	}
 }
 
-func (s *State) mark(a *account) {
+func (s *State) mark(b lease.Budget, a *account) {
 	if !a.dirty {
 		a.dirty = true
-		s.dirty++
+		s.dirty = append(s.dirty, b)
 	}
 }
 
@@ -302,7 +303,7 @@ func (s *State) judged(r *record) {
 	for _, d := range r.debits[:r.n] {
 		a := s.leases[d.Budget]
 		a.Spent += d.Amount
-		s.mark(a)
+		s.mark(d.Budget, a)
 	}
 	hour := e.At / 1000
 	hour -= hour % 3600
@@ -343,15 +344,13 @@ func (s *State) seal(r *record) {
 		ForeignAck: s.ack,
 		Closing:    r.closing,
 	}
-	if s.dirty > 0 {
-		b.Totals = &wire.Totals{}
-		for _, id := range sortedKeys(s.leases) {
+	if len(s.dirty) > 0 {
+		t := &wire.Totals{}
+		b.Totals = t
+		slices.Sort(s.dirty)
+		for _, id := range s.dirty {
 			a := s.leases[id]
-			if !a.dirty {
-				continue
-			}
 			a.dirty = false
-			t := b.Totals
 			t.Budget = append(t.Budget, int64(id))
 			t.Granted = append(t.Granted, a.Granted)
 			t.Spent = append(t.Spent, a.Spent)
@@ -371,14 +370,13 @@ func (s *State) seal(r *record) {
 		b.Final = s.Windows(r.next)
 		s.closed = true
 	}
-	for id, a := range s.leases {
-		if Dead(id, r.at) && a.Available() == 0 {
-			delete(s.leases, id)
-		}
+	if day := exchange.Day(r.at); day != s.swept {
+		s.swept = day
+		maps.DeleteFunc(s.leases, func(b lease.Budget, a *account) bool { return Dead(b, r.at) && a.Available() == 0 })
 	}
 	clear(s.counts)
 	clear(s.received)
-	s.foreign, s.verdicts, s.dirty, s.saidAck = nil, nil, 0, s.ack
+	s.foreign, s.verdicts, s.dirty, s.saidAck = nil, nil, s.dirty[:0], s.ack
 	s.batch = r.batch
 	s.sealed = append(s.sealed, b)
 }

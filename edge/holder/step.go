@@ -254,12 +254,12 @@ func (s *State) Span() (floor, end uint64) {
 
 // Said reports whether there is nothing for the next batch to say.
 func (s *State) Said() bool {
-	return s.dirty == 0 && len(s.counts) == 0 && len(s.foreign) == 0 && len(s.verdicts) == 0 && s.ack == s.saidAck
+	return len(s.dirty) == 0 && len(s.counts) == 0 && len(s.foreign) == 0 && len(s.verdicts) == 0 && s.ack == s.saidAck
 }
 
 // Size is about what the next batch would take, in bytes.
 func (s *State) Size() int {
-	return 32*s.dirty + 48*len(s.counts) + 96*len(s.foreign) + 12*len(s.verdicts)
+	return 32*len(s.dirty) + 48*len(s.counts) + 96*len(s.foreign) + 12*len(s.verdicts)
 }
 
 // Seal cuts a batch of all that was recorded since the last seal. It may be

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"nearside/edge/decision"
@@ -164,23 +165,13 @@ type news struct {
 
 // UseCatalog sizes leases and reservations by a snapshot from here on.
 func (k *Keeper) UseCatalog(s *catalog.Snapshot, published []byte, now int64) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	paid := map[uint32]bool{}
 	for i := range s.Campaigns {
 		paid[s.Campaigns[i].ID] = s.Campaigns[i].Type == catalog.Paid
 	}
-	k.accounts.RLock()
-	for _, a := range k.list {
-		if a.plan != nil {
-			gone := *a.plan
-			gone.wanted = false
-			a.plan = &gone
-		}
-	}
-	k.accounts.RUnlock()
 	flights := make(map[uint32]*flight, len(s.Flights))
 	dearest := int64(1) // of what a paid offer can cost
+	plans := make(map[*account]*plan, len(s.Flights))
 	var controls []*wire.Control
 	for i := range s.Flights {
 		f := &s.Flights[i]
@@ -193,13 +184,13 @@ func (k *Keeper) UseCatalog(s *catalog.Snapshot, published []byte, now int64) er
 			p := life
 			p.sold = f.SoldViews
 			v.views = k.account(lease.Of(lease.FlightViews, f.ID, 0))
-			v.views.plan = &p
+			plans[v.views] = &p
 		}
 		if f.SoldClicks > 0 {
 			p := life
 			p.sold = f.SoldClicks
 			v.clicks = k.account(lease.Of(lease.FlightClicks, f.ID, 0))
-			v.clicks.plan = &p
+			plans[v.clicks] = &p
 		}
 		unit := max(int64(f.CPM)/1000, int64(f.CPC))
 		if v.paid {
@@ -221,11 +212,31 @@ func (k *Keeper) UseCatalog(s *catalog.Snapshot, published []byte, now int64) er
 			unit: dearest, paid: true, wanted: !p.Disabled,
 		}}
 	}
+	// Whoever waits to be judged does not wait for all of it.
+	k.accounts.RLock()
+	list := k.list
+	k.accounts.RUnlock()
+	for part := range slices.Chunk(list, perTurn) {
+		k.mu.Lock()
+		for _, a := range part {
+			switch p := plans[a]; {
+			case p != nil:
+				a.plan = p
+			case a.plan != nil: // no longer in the catalog
+				gone := *a.plan
+				gone.wanted = false
+				a.plan = &gone
+			}
+			k.refresh(a, now)
+		}
+		k.mu.Unlock()
+	}
 	k.flights.Store(&flights)
 	k.sites.Store(&sites)
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.planDays(now)
 	k.news.Store(&news{s.Version, published})
-	k.refreshAll(now)
 	_, err := k.control(controls)
 	return err
 }

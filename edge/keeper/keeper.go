@@ -97,9 +97,10 @@ type Keeper struct {
 	turn     int   // the next of list that Tick looks at
 	minute   int64 // the last one in which floors were looked at
 	closing  bool  // Drain has ended: the next batch is the last
-	heard    int64 // when what was heard was last saved, unix milliseconds
 	failure  error
 	failed   chan struct{}
+
+	heard int64 // what At of Heard was last saved; only the exchange uses it
 
 	draining atomic.Bool
 	live     atomic.Pointer[live]
@@ -417,13 +418,13 @@ func (k *Keeper) Err() error {
 // with the core stays for the next start.
 func (k *Keeper) Close() error {
 	k.live.Store(nil)
+	var err error
+	if k.Err() == nil && k.heardAt.Load() > 0 {
+		err = k.saveHeard()
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var err error
 	if k.book != nil {
-		if k.failure == nil {
-			err = k.saveHeard()
-		}
 		err = errors.Join(err, k.book.j.Close())
 		k.book = nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"nearside/edge/holder"
@@ -123,9 +124,15 @@ func (k *Keeper) Prepare(ctx context.Context) (*wire.SyncRequest, error) {
 		return nil, ErrUnregistered
 	}
 	side := &wire.Side{}
-	err := k.prepare(b, side, now)
+	err := k.settleWaiting(b, now)
 	k.mu.Unlock()
-	if err != nil && !errors.Is(err, journal.ErrFull) {
+	if err == nil {
+		side.Wants, err = k.size(b, now)
+	}
+	if err == nil {
+		err = k.cut(b, side, now)
+	}
+	if ignoreFull(err) != nil {
 		return nil, err
 	}
 	if err := k.cover(ctx, b); err != nil {
@@ -136,7 +143,30 @@ func (k *Keeper) Prepare(ctx context.Context) (*wire.SyncRequest, error) {
 	return b.edge.Request(side), nil
 }
 
-func (k *Keeper) prepare(b *book, side *wire.Side, now int64) error {
+// settleWaiting judges the foreign clicks that can be judged by now.
+func (k *Keeper) settleWaiting(b *book, now int64) error {
+	if k.failure != nil {
+		return k.failure
+	}
+	for b.st.Waits() && !b.st.Closed() && !b.st.Fenced() {
+		if err := k.check(b.clear()); err != nil {
+			return err
+		}
+		rec := b.st.Settle(b.buf, now)
+		if len(rec) == 0 {
+			break
+		}
+		if err := k.keep(b, rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cut says what is in force here, and cuts a batch if one may be sent.
+func (k *Keeper) cut(b *book, side *wire.Side, now int64) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.failure != nil {
 		return k.failure
 	}
@@ -145,25 +175,6 @@ func (k *Keeper) prepare(b *book, side *wire.Side, now int64) error {
 	}
 	side.DeliveredSeen = b.delivered
 	_, side.AppliedControl = b.st.Controls(^uint64(0))
-	if !b.st.Closed() && !b.st.Fenced() {
-		for b.st.Waits() {
-			if err := k.check(b.clear()); err != nil {
-				return err
-			}
-			rec := b.st.Settle(b.buf, now)
-			if len(rec) == 0 {
-				break
-			}
-			if err := k.keep(b, rec); err != nil {
-				return err
-			}
-		}
-		wants, err := k.size(b, now)
-		if err != nil {
-			return err
-		}
-		side.Wants = wants
-	}
 	if b.edge.Outstanding() > 0 || len(b.open) > 0 || b.st.Closed() || b.st.Fenced() {
 		return nil
 	}
@@ -174,12 +185,26 @@ func (k *Keeper) prepare(b *book, side *wire.Side, now int64) error {
 }
 
 // size says what the holder wants of each budget, and returns what is too much.
-func (k *Keeper) size(b *book, now int64) ([]*wire.Want, error) {
+// It lets go of the lock now and then, for those who wait to be judged.
+func (k *Keeper) size(b *book, now int64) (wants []*wire.Want, err error) {
 	k.accounts.RLock()
 	list := k.list
 	k.accounts.RUnlock()
-	var wants []*wire.Want
-	for _, a := range list {
+	for part := range slices.Chunk(list, perTurn) {
+		if wants, err = k.sizePart(b, part, wants, now); err != nil {
+			return nil, err
+		}
+	}
+	return wants, nil
+}
+
+func (k *Keeper) sizePart(b *book, part []*account, wants []*wire.Want, now int64) ([]*wire.Want, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.failure != nil || b.st.Closed() || b.st.Fenced() {
+		return wants, k.failure
+	}
+	for _, a := range part {
 		t, leased := b.st.Lease(a.budget)
 		if a.plan == nil && !leased {
 			continue
@@ -356,8 +381,6 @@ func (k *Keeper) Heard(ctx context.Context, r *wire.SyncResponse) (exchange.Step
 			return step, err
 		}
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	if now-k.heard >= saveHeardEvery {
 		return step, k.saveHeard()
 	}
@@ -489,14 +512,45 @@ func (k *Keeper) saveCheckpoint(ctx context.Context, b *book, c *checkpoint) err
 func (k *Keeper) saveHeard() error {
 	h := statedir.Heard{At: k.heardAt.Load(), Delivered: map[int64]statedir.Amount{}}
 	k.accounts.RLock()
-	for _, a := range k.list {
-		if a.known != (statedir.Amount{}) {
-			h.Delivered[int64(a.budget)] = a.known
-		}
-	}
+	list := k.list
 	k.accounts.RUnlock()
+	for part := range slices.Chunk(list, perTurn) {
+		k.mu.Lock()
+		for _, a := range part {
+			if a.known != (statedir.Amount{}) {
+				h.Delivered[int64(a.budget)] = a.known
+			}
+		}
+		k.mu.Unlock()
+	}
 	k.heard = h.At
 	return k.dir.SaveHeard(h)
+}
+
+// Versions are the holder, 0 while there is none that is open, and the catalog
+// and control in force: what others of the region want to know.
+func (k *Keeper) Versions() (holder uint32, catalog, control uint64) {
+	catalog, _ = k.Catalog()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.book == nil {
+		return 0, catalog, 0
+	}
+	_, control = k.book.st.Controls(^uint64(0))
+	if !k.book.st.Fenced() {
+		holder = k.book.holder
+	}
+	return holder, catalog, control
+}
+
+// Outstanding is how many sealed batches the core has not acknowledged.
+func (k *Keeper) Outstanding() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.book == nil {
+		return 0
+	}
+	return k.book.edge.Outstanding()
 }
 
 // StoredCatalog is the newest catalog that was kept on disk, nil if there is
@@ -552,6 +606,9 @@ func (k *Keeper) Drain() {
 	k.draining.Store(true)
 	k.live.Store(nil)
 }
+
+// Draining reports whether Drain was called.
+func (k *Keeper) Draining() bool { return k.draining.Load() }
 
 // InFlight is how many offers (of views) may still be viewed.
 func (k *Keeper) InFlight() int64 {

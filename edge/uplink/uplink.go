@@ -28,9 +28,9 @@ import (
 // holder.
 var ErrSuperseded = errors.New("a newer boot of this holder has spoken to the core")
 
-// ErrOpen says that Run drained, but could not have the core close the holder:
-// it stays open, with what it was granted, until this directory starts again
-// or somebody fences it.
+// ErrOpen says that Run drained, but could not have the core close the holder,
+// or take in one that was fenced: it stays as it is, with what it was granted
+// and what it counted, until this directory starts again.
 var ErrOpen = errors.New("stopped while the holder is still open: the core could not be told in time")
 
 const (
@@ -325,7 +325,7 @@ func as(ctx context.Context, secret string) context.Context {
 func (u *Uplink) once(ctx context.Context) (time.Duration, error) {
 	_, secret, ok := u.k.Registered()
 	if !ok {
-		if u.k.Status().Draining {
+		if u.k.Draining() {
 			return 0, &lineError{errors.New("draining: no new holder is asked for")}
 		}
 		if err := u.register(ctx); err != nil {
@@ -372,7 +372,7 @@ func (u *Uplink) once(ctx context.Context) (time.Duration, error) {
 	if len(reply.GetControls()) > 0 {
 		u.cfg.OnControls(reply.GetControls())
 	}
-	if step.Acked != nil && u.k.Status().Sealed > 0 {
+	if step.Acked != nil && u.k.Outstanding() > 0 {
 		return soon, nil
 	}
 	if ms := reply.GetNextMs(); ms > 0 {
@@ -385,11 +385,8 @@ func (u *Uplink) address() string { return u.cfg.Core[int(u.at.Load())%len(u.cor
 
 // changed tells OnChange of what others of the region want to know.
 func (u *Uplink) changed() {
-	s := u.k.Status()
-	now := changes{s.Holder, s.Catalog, s.Control}
-	if s.Fenced {
-		now.holder = 0
-	}
+	var now changes
+	now.holder, now.catalog, now.control = u.k.Versions()
 	if u.said != now {
 		u.said = now
 		u.cfg.OnChange(now.holder, now.catalog, now.control)
@@ -427,7 +424,7 @@ func (u *Uplink) drain(all context.Context) error {
 	ctx, cancel := context.WithTimeout(all, u.cfg.DrainFor)
 	defer cancel()
 	if _, _, ok := u.k.Registered(); !ok {
-		return nil
+		return u.open()
 	}
 	for landing := time.Now(); u.k.InFlight() > 0 && time.Since(landing) < u.cfg.DrainFor/2; {
 		if _, err := u.once(ctx); fatal(err) && ctx.Err() == nil {
@@ -441,13 +438,28 @@ func (u *Uplink) drain(all context.Context) error {
 			return err
 		}
 		done, err := u.k.Drained()
-		if done || err != nil {
+		if err != nil {
 			return err
 		}
+		if done {
+			break
+		}
 		if _, _, ok := u.k.Registered(); !ok {
-			return nil // fenced meanwhile: the next start registers anew
+			break // fenced meanwhile: the next start registers anew
 		}
 		sleep(ctx, min(u.cfg.Interval, 100*time.Millisecond), nil)
 	}
-	return ErrOpen
+	for len(u.k.Former()) > 0 && ctx.Err() == nil { // handIn is at it
+		sleep(ctx, 100*time.Millisecond, nil)
+	}
+	return u.open()
+}
+
+// open is ErrOpen where this directory still holds what the core has not been
+// told: of its holder, or of one that was fenced.
+func (u *Uplink) open() error {
+	if id, _, _ := u.k.Versions(); id != 0 || u.k.Status().Fenced || len(u.k.Former()) > 0 {
+		return ErrOpen
+	}
+	return nil
 }

@@ -42,9 +42,9 @@ func (u *Uplink) follow(ctx context.Context, id uint32, secret string) (came boo
 	defer cancel(nil)
 	dead := time.AfterFunc(silence, func() { cancel(errors.New("nothing came for half a minute")) })
 	defer dead.Stop()
-	s := u.k.Status()
+	_, catalogVersion, controlVersion := u.k.Versions()
 	stream, err := u.core().Watch(as(ctx, secret), &wire.WatchRequest{
-		Protocol: exchange.Protocol, Holder: id, Catalog: s.Catalog, Control: s.Control,
+		Protocol: exchange.Protocol, Holder: id, Catalog: catalogVersion, Control: controlVersion,
 	})
 	if err != nil {
 		return false, &lineError{err}
