@@ -54,6 +54,7 @@ type server struct {
 	streams   int
 	push      map[chan *wire.WatchEvent]bool
 	silent    bool // no beats
+	noHandIn  bool
 }
 
 type fault uint8
@@ -133,6 +134,12 @@ func (s *server) Sync(ctx context.Context, r *wire.SyncRequest) (*wire.SyncRespo
 }
 
 func (s *server) HandIn(ctx context.Context, r *wire.HandInRequest) (*wire.HandInResponse, error) {
+	s.mu.Lock()
+	no := s.noHandIn
+	s.mu.Unlock()
+	if no {
+		return nil, errAway
+	}
 	if !s.core.Allow(r.GetHolder(), bearer(ctx)) {
 		return nil, connect.NewError(connect.CodeUnauthenticated, errors.New("secret"))
 	}
@@ -580,6 +587,42 @@ func TestDrainGivesUpWhileTheCoreIsAway(t *testing.T) {
 				t.Errorf("holder 1 is %d", s.core.Holders[1].State)
 			}
 		})
+		if err := e.stop(); err != nil {
+			t.Error(err)
+		}
+		e.healthy()
+	})
+}
+
+func TestAnEdgeThatWasNeverRegisteredStops(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, e *edge) {
+		s.away(true)
+		e.start()
+		pass(3 * time.Second)
+		if err := e.stop(); err != nil {
+			t.Errorf("Run ended with %v", err)
+		}
+	})
+}
+
+// A fenced holder that is still to be handed in must not be lost with the disk
+// unseen.
+func TestDrainSaysThatAFormerHolderIsLeft(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, e *edge) {
+		e.start()
+		pass(2 * time.Second)
+		s.set(func() { s.noHandIn = true })
+		s.core.Fence(1)
+		pass(3 * time.Second)
+		if err := e.stop(); !errors.Is(err, ErrOpen) {
+			t.Errorf("Run ended with %v", err)
+		}
+		s.set(func() { s.noHandIn = false })
+		e.start()
+		pass(20 * time.Second)
+		if n := len(e.Former()); n != 0 {
+			t.Errorf("%d former holders left", n)
+		}
 		if err := e.stop(); err != nil {
 			t.Error(err)
 		}
