@@ -70,7 +70,7 @@ func serve(t *testing.T, h *home, keys ...[]byte) (addr string, s *Server) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, l, time.Second) }()
+	go func() { done <- s.Serve(ctx, l, 10*time.Second) }() // HTTP/2 itself takes a second to say goodbye
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
