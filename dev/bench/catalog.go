@@ -13,10 +13,11 @@ import (
 var countries = []string{"US", "DE", "FR", "GB", "IN", "BR", "JP", "CA", "AU", "NL", "SE", "PL", "ES", "IT", "MX", "KR", "SG", "ZA", "AR", "CH"}
 
 // shape makes a catalog of n live flights with selective targeting, the same
-// for every run: two of three flights name 1 to 4 of 20 countries, half of them
-// 1 to 3 of n/4 (at least 40) keywords, one in ten excludes mobile clients, and each belongs to
-// one of max(1, n/1000) publisher groups, so that the flights that match one request
-// grow far slower than n. Every flight sells views without pacing and has two ads.
+// for every run: three of four flights name 1 to 4 of 20 countries, three of five
+// 1 to 3 of n/4 (at least 40) keywords, one in ten excludes mobile clients, and
+// each belongs to one of max(1, n/1000) publisher groups, so that the flights that
+// match one request grow far slower than n: about 130 of 1 000, and as many of
+// 100 000. Every flight sells views without pacing and has two ads.
 func shape(n int, now time.Time) *catalog.Snapshot {
 	r := rand.New(rand.NewPCG(1, uint64(n)))
 	groups := max(1, n/1000)
@@ -61,10 +62,10 @@ func shape(n int, now time.Time) *catalog.Snapshot {
 			CPM: catalog.Micros(1000 * (500 + r.IntN(9000))), SoldViews: 1 << 41,
 			Pacing: catalog.ASAP, PacingInterval: 3600, PriorityMultiplier: 1,
 		}
-		if r.IntN(3) > 0 {
+		if r.IntN(4) > 0 {
 			f.Targeting.IncludeCountries = pick(countries, 4)
 		}
-		if r.IntN(2) == 0 {
+		if r.IntN(5) < 3 {
 			f.Targeting.IncludeKeywords = pick(words, 3)
 		}
 		if r.IntN(10) == 0 {
