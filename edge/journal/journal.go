@@ -40,6 +40,9 @@ type Options struct {
 	// Inline starts no goroutine: Flush does the writing, on its caller's
 	// goroutine, and so does Wait. It is for simulation, where order must repeat.
 	Inline bool
+	// Gather is called by the Wait of an Inline journal before it writes, without
+	// a lock: others may append to the group meanwhile. nil: nothing.
+	Gather func()
 	// Rand names a new journal; default crypto/rand.
 	Rand io.Reader
 	// Every is how often free space is looked at; default 1 s.
@@ -261,6 +264,9 @@ func (j *Journal) Wait(ctx context.Context, pos Position) (Hash, error) {
 		return Hash{}, fmt.Errorf("wait for %d: %w", pos, ErrPosition)
 	}
 	if j.opts.Inline {
+		if j.opts.Gather != nil {
+			j.opts.Gather()
+		}
 		_ = j.Flush() // what failed is told through the group
 	}
 	select {

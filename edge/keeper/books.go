@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"maps"
 	"slices"
 	"sync/atomic"
 
@@ -250,11 +251,13 @@ func (k *Keeper) planDays(now int64) {
 	if exchange.Day(now+k.cfg.MaxOffline.Milliseconds()) > today {
 		days = append(days, today+1)
 	}
-	for _, f := range *k.flights.Load() {
-		f.day.prepare(k, days)
+	// In an order that repeats, as leases are looked at in that of their making.
+	flights, sites := *k.flights.Load(), *k.sites.Load()
+	for _, id := range slices.Sorted(maps.Keys(flights)) {
+		flights[id].day.prepare(k, days)
 	}
-	for _, s := range *k.sites.Load() {
-		s.day.prepare(k, days)
+	for _, id := range slices.Sorted(maps.Keys(sites)) {
+		sites[id].day.prepare(k, days)
 	}
 }
 

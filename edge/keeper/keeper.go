@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -206,8 +208,8 @@ func (k *Keeper) open(ctx context.Context) error {
 		return err
 	}
 	k.heardAt.Store(heard.At)
-	for b, amount := range heard.Delivered {
-		k.account(lease.Budget(b)).known = amount
+	for _, b := range slices.Sorted(maps.Keys(heard.Delivered)) { // in an order that repeats
+		k.account(lease.Budget(b)).known = heard.Delivered[b]
 	}
 	if id.Holder == 0 {
 		return nil
