@@ -79,6 +79,10 @@ func price(f *Foreign) int64 {
 // view, which may be on its way from another edge.
 const settleDelay = 15 * time.Minute
 
+// handInLife is how long events that a closed home handed in wait for the rest
+// of its hand-in: its disk may be lost in the middle of it.
+const handInLife = 24 * time.Hour
+
 func (s *step) judge(h *Holder) Judged {
 	var result Judged
 	if h.State == Fenced && !h.HandedIn {
@@ -120,7 +124,7 @@ func (s *step) judge(h *Holder) Judged {
 func (s *step) verdict(h *Holder, f *Foreign) exchange.Outcome {
 	key := eventRollup(f.Event)
 	if !h.HandedIn {
-		if f.Sender == h.ID { // its hand-in has begun
+		if f.Sender == h.ID && s.now < f.At+handInLife.Milliseconds() { // its hand-in has begun
 			return Waiting
 		}
 		s.rollup(h, key, Counts{HomeLost: 1})

@@ -699,6 +699,19 @@ func handIn(w *World) {
 		w.Fatal(err)
 	}
 	equal(w, "then they are judged", w.judge(late).Billed, 1)
+
+	// One whose disk is lost in the middle of its hand-in.
+	half := w.Join("us", "half")
+	w.fence(half)
+	w.close(half)
+	if err := w.handIn(&wire.HandInRequest{Holder: half.ID, Seal: half.Seal, Late: []*wire.Event{eventOf(w, half, 1, 1)}}); err != nil {
+		w.Fatal(err)
+	}
+	w.tick(23 * time.Hour)
+	equal(w, "a day is left for the rest", w.judge(half).Waiting, 1)
+	w.tick(time.Hour)
+	equal(w, "then its events are home lost", w.judge(half).Lost, 1)
+	equal(w, "counted apart", w.Check().Totals[1].HomeLost, 1)
 }
 
 func fencedByMistake(w *World) {
