@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"nearside/core/ledger"
 	"nearside/sync/exchange"
@@ -29,6 +31,8 @@ type core struct {
 	controls []*wire.Control // newest of each flight
 	version  uint64
 	killed   map[uint32]bool
+	catalog  uint64
+	keys     []*wire.TokenKey
 }
 
 type pending struct {
@@ -52,6 +56,16 @@ func newCore(w *World) *core {
 		}
 	}
 	c.changed = true
+	c.catalog = 1
+	keys, err := ledger.RotateKeys(context.Background(), c.mem, w.now-12*hour, w.plan.rules, func() []byte {
+		b := make([]byte, 32)
+		fill(w.rng, b)
+		return b
+	})
+	if err != nil {
+		w.fail("protocol", "token keys: %v", err)
+	}
+	c.keys = keys
 	return c
 }
 
@@ -215,10 +229,24 @@ func (c *core) together(group []pending) error {
 				r.Controls = append(r.Controls, x)
 			}
 		}
-		r.Control = c.version
+		r.Control, r.Catalog = c.version, c.catalog
+		if requests[i].GetFirst() {
+			r.Keys = c.keys
+		}
+		c.delivered(r)
 		group[i].reply(r)
 	}
 	return nil
+}
+
+// delivered adds what is known of every budget.
+func (c *core) delivered(r *wire.SyncResponse) {
+	for _, id := range slices.Sorted(maps.Keys(c.mem.Truth.Budgets)) {
+		b := c.mem.Truth.Budgets[id]
+		r.Delivered = append(r.Delivered, &wire.Delivered{
+			Budget: int64(id), Settled: b.Settled, Limit: b.Limit, Unleased: b.Unleased, VelocityMilli: b.Velocity,
+		})
+	}
 }
 
 func (c *core) register(r *wire.RegisterRequest, reply func(*wire.RegisterResponse)) {
@@ -234,7 +262,7 @@ func (c *core) register(r *wire.RegisterRequest, reply func(*wire.RegisterRespon
 		return
 	}
 	c.w.say("registered", "%s as holder %d, fencing %d", r.GetNode(), done.Holder, done.Fenced)
-	reply(&wire.RegisterResponse{Holder: done.Holder, Secret: "secret"})
+	reply(&wire.RegisterResponse{Holder: done.Holder, Secret: "secret", Keys: c.keys})
 }
 
 // handIn answers without a cursor where the journal is of no use.
@@ -311,6 +339,7 @@ func (c *core) ask(id lease.Budget, limit int64) {
 	c.w.say("ask", "budget %x limit %d", int64(id), limit)
 	c.mem.SetBudget(id, limit, 1)
 	c.asked[id] = true
+	c.catalog++
 	c.changed = true
 }
 

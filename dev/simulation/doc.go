@@ -1,10 +1,10 @@
 // Package simulation plays the exchange between edge nodes and the core in one
 // goroutine, from a seed, and breaks everything that may break. What it runs is
-// the code that ships: the holder's steps (edge/holder), its journal on a disk
-// that fails on demand (edge/journal, Inline, over edge/journal/faultfs), the
-// holder's half of the exchange (sync/exchange), and core/ledger over its
-// memory store. Whatever happens, the invariants of docs/architecture.md must
-// hold after every event.
+// the code that ships: edge/keeper with the holder's steps, the state directory
+// and the journal on a disk that fails on demand (edge/journal/faultfs), tokens,
+// the holder's half of the exchange, and core/ledger over its memory store.
+// Whatever happens, the invariants of docs/architecture.md must hold after every
+// event.
 //
 // # A run
 //
@@ -15,8 +15,8 @@
 //
 //   - Readers get offers and send views and clicks: early, late, twice, to the
 //     node that offered, to one of its region, to one elsewhere.
-//   - Messages are lost, repeated, delayed past each other and cut off; so are
-//     replies, and a late reply may still be heard.
+//   - Messages are lost, repeated, delayed past each other and cut off, as
+//     are replies; what a node gave up waiting for may still reach the core.
 //   - Nodes are killed, lose power in the middle of a write, meet a failing
 //     write, sync or rename, lose their disk, drain and come back. A disk keeps
 //     of unsynced data what the seed likes.
@@ -32,10 +32,17 @@
 //
 //	Σ answered = Σ settled + Σ unbilled + Σ home lost
 //
+// Threads of a process are coroutines: they wait for time, for a message, or in
+// a group commit for the disk (journal.Options.Gather), and only there another
+// one goes on.
+//
 // # What is checked
 //
-// Violation names the invariant. The oracle works out by itself what an event
-// costs, and compares every record, batch, lease, budget and report with that.
+// Violation names the invariant. The oracle listens to the disk: it reads the
+// journal's frames and records by their documentation, so it knows what was
+// recorded and what a sync made durable without asking the code under test, and
+// works out by itself what events cost and what batches, leases, budgets and
+// reports must say.
 //
 //	I1   the equation of every budget, and its leases' sum, after each commit
 //	I2   what is available, after each record
@@ -49,17 +56,17 @@
 //	I9   a remainder stays until the close, and is nothing after it
 //	I10  settled ≤ the limit, as an independent account has it
 //	I11  control versions only grow at a node, and survive a crash
-//	I12  gossip leaves leases as they were
+//	I12  gossip changes nothing but controls: what a journal was granted is what
+//	     the core granted (I3)
 //	sum  the account at the end
 //
 // # What is not covered
 //
-// The shell around a holder is this package's own: it takes the steps of
-// edge/keeper in their order, but leaves out pacing, reservations of offers in
-// flight, sizing by demand (wants are drawn from the seed), floors within a
-// boot, a full disk, and token keys. HTTP, the binary's exits and core/ingest's
-// queues are not here either, nor is core/postgres: its store passes
-// core/ledger's conformance suite instead. Not simulated yet: a database
-// restored from the past (there is no recovery to play), machine snapshots
-// rolled back, flipped bits, replication between peers.
+// edge/uplink is played by this package, call for call; its streams and HTTP are
+// not here, nor is core/ingest, whose groups and retries core.go plays. The
+// store is core/ledger's Memory; core/postgres passes the same conformance suite.
+// Steps of a keeper that hold its lock while they write (Enroll, Open) run
+// without anything in between. Not simulated yet: a database restored from the
+// past (there is no recovery to play), machine snapshots rolled back, flipped
+// bits, a full disk, replication between peers, and floors within a boot.
 package simulation

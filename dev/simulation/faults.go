@@ -1,8 +1,10 @@
 package simulation
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"nearside/core/ledger"
 	"nearside/edge/journal/faultfs"
@@ -27,7 +29,17 @@ func (w *World) fault(n *node) {
 	if w.plan.lasts > hour && w.chance(0.5) {
 		long = w.between(minute, 3*hour)
 	}
-	switch x := w.rng.IntN(100); {
+	switch x := w.rng.IntN(112); {
+	case x >= 109:
+		n.rollBack()
+	case x >= 106:
+		n.flip()
+	case x >= 100:
+		room := w.between(0, 5*segment)
+		w.say("disk-full", "%s after %d bytes, for %d s", n.name, room, long/second)
+		disk := n.disk
+		disk.Limit(disk.Used() + room)
+		w.after(long, func() { disk.Limit(0) })
 	case x < 14:
 		if n.up {
 			n.die("killed", false)
@@ -38,12 +50,12 @@ func (w *World) fault(n *node) {
 		}
 	case x < 40:
 		w.say("arm", "%s power cut", n.name)
-		n.fs.CutAt(faultfs.Any, 1+w.rng.IntN(12))
+		n.disk.CutAt(faultfs.Any, 1+w.rng.IntN(12))
 	case x < 52:
 		ops := []faultfs.Op{faultfs.Write, faultfs.Sync, faultfs.SyncDir, faultfs.Create, faultfs.Rename, faultfs.Remove}
 		op := ops[w.rng.IntN(len(ops))]
 		w.say("arm", "%s failing %s", n.name, op)
-		n.fs.FailAt(op, 1+w.rng.IntN(5), "", faultfs.ErrIO)
+		n.disk.FailAt(op, 1+w.rng.IntN(5), "", faultfs.ErrIO)
 	case x < 66:
 		w.say("cut", "%s from the core for %d s", n.name, long/second)
 		w.net.sever(n.place(), 0, w.now+long)
@@ -58,25 +70,18 @@ func (w *World) fault(n *node) {
 		w.core.die(long)
 	case x < 88:
 		w.say("disk-lost", "%s", n.name)
+		for _, h := range n.disk.known {
+			h.gone = true
+		}
 		if n.up {
 			n.end("disk lost", true)
 		}
-		for _, f := range n.id.Former {
-			w.books.lost(f.Holder)
-		}
-		w.books.lost(n.id.Holder)
-		n.fs, n.id = faultfs.New(w.rng.Uint64()), identity{}
+		n.newDisk()
 		n.start(w.between(second, 90*second))
 	case x < 96:
 		if n.up {
 			w.say("drain", "%s", n.name)
-			n.draining = true
-			life := n.life
-			w.after(w.between(0, 8*second), func() {
-				if n.life == life {
-					n.finish = true
-				}
-			})
+			n.leaving = true
 		}
 	default:
 		if len(w.nodes) > 1 {
@@ -129,6 +134,47 @@ func (w *World) meddle() {
 	}
 }
 
+// flip turns one bit of a segment of a journal over. What the disk held proves
+// nothing from then on.
+func (n *node) flip() {
+	for _, dir := range slices.Sorted(maps.Keys(n.disk.known)) {
+		names, _ := n.disk.Names(dir)
+		for _, name := range names {
+			size := 0
+			if b, ok := n.disk.Content(dir + "/" + name); ok {
+				size = len(b)
+			}
+			if strings.HasPrefix(name, "seg-") && size > 0 && n.w.chance(0.5) {
+				n.w.say("flip", "%s %s/%s", n.name, dir, name)
+				n.disk.known[dir].gone, n.damaged = true, true
+				_ = n.disk.Flip(dir+"/"+name, n.w.rng.Int64N(int64(size)), uint(n.w.rng.IntN(8)))
+				return
+			}
+		}
+	}
+}
+
+// rollBack takes a snapshot of the machine and goes back to it later, as an
+// operator's hypervisor may: the worst of disks, one that lies about the past.
+func (n *node) rollBack() {
+	disk, was := n.disk, n.disk.Snapshot()
+	n.w.say("snapshot", "%s", n.name)
+	n.w.after(n.w.between(second, 40*second), func() {
+		if n.disk != disk || n.w.ending {
+			return
+		}
+		n.w.say("rolled-back", "%s", n.name)
+		if n.up {
+			n.end("rolled back", false)
+		}
+		for _, h := range disk.known {
+			h.fork()
+		}
+		disk.Rollback(was)
+		n.start(n.w.between(second, 20*second))
+	})
+}
+
 func (c *core) fenced() []uint32 {
 	var ids []uint32
 	for id, h := range c.mem.Holders {
@@ -152,8 +198,9 @@ func (w *World) heal() {
 			n.end("restarted to heal", false)
 		} else {
 			n.life++
-			n.fs.Crash()
+			n.disk.Crash()
 		}
+		n.disk.Limit(0)
 		n.start(w.between(0, second))
 	}
 	end := w.now + 10*minute
@@ -164,11 +211,11 @@ func (w *World) heal() {
 	}
 	for _, n := range w.nodes {
 		if !n.drained {
-			w.fail("sum", "%s did not drain: %s, at the core %s, former %v", n.name, n.state(), w.core.describe(n.id.Holder), n.id.Former)
+			w.fail("sum", "%s did not drain: %s", n.name, n.state())
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(w.core.mem.Holders)) {
-		if h := w.books.history(id); h.gone || len(h.recs) == 0 { // its disk is lost, or its registration was
+		if w.books.isLost(id) { // its disk is lost, or its registration was
 			w.core.fence(id)
 		}
 	}
@@ -177,20 +224,15 @@ func (w *World) heal() {
 	for _, id := range w.core.fenced() { // nobody has their journals
 		w.core.close(id)
 	}
+	w.until(w.now + 25*hour) // for hand-ins that never came to their end
 	w.core.sweepNow()
 	w.books.check()
 }
 
 func (n *node) state() string {
-	switch b := n.book; {
-	case !n.up:
+	if n.k == nil {
 		return "down"
-	case b == nil:
-		return "without a holder"
-	case b.st.Fenced():
-		return "fenced"
-	case b.st.Closed():
-		return "closed"
 	}
-	return "open"
+	x := n.k.Status()
+	return fmt.Sprintf("holder %d (fenced %v, %d sealed, %d former), at the core %s", x.Holder, x.Fenced, x.Sealed, x.Former, n.w.core.describe(x.Holder))
 }

@@ -38,6 +38,7 @@ type flight struct {
 	limit int64 // of its events
 	cap   int64 // micros a day, 0: none
 	from  int32 // the first day of the cap
+	even  bool  // paced evenly, not as fast as pages are opened
 }
 
 type site struct {
@@ -86,7 +87,7 @@ func newPlan(rng *rand.Rand) plan {
 	}
 	today := exchange.Day(p.start)
 	for i := range 1 + pick(3) {
-		f := flight{id: uint32(i + 1), limit: int64(3 + pick(80))}
+		f := flight{id: uint32(i + 1), limit: int64(3 + pick(80)), even: pick(5) == 0}
 		if pick(3) == 0 {
 			f.limit *= 10
 		}

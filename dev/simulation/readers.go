@@ -14,9 +14,9 @@ func (w *World) readers() {
 		if n := w.nodes[w.rng.IntN(len(w.nodes))]; n.up {
 			f := &w.plan.flights[w.rng.IntN(len(w.plan.flights))]
 			s := &w.plan.sites[w.rng.IntN(len(w.plan.sites))]
-			if e, ok := n.offer(f, s); ok {
+			if o, ok := n.offer(f, s); ok {
 				w.count["offer"]++
-				w.follow(n, e)
+				w.follow(n, o)
 			}
 		}
 		w.readers()
@@ -25,7 +25,7 @@ func (w *World) readers() {
 
 // follow is what a reader does with an offer: a view, a click, both early and
 // late, twice, and wherever their requests end up.
-func (w *World) follow(n *node, e holder.Event) {
+func (w *World) follow(n *node, o offered) {
 	wait := func() int64 {
 		switch {
 		case w.chance(0.02):
@@ -37,26 +37,25 @@ func (w *World) follow(n *node, e holder.Event) {
 	}
 	viewed := wait()
 	if w.chance(0.9) {
-		w.beacons(n, e, exchange.View, viewed)
+		w.beacons(n, o, exchange.View, viewed)
 	}
 	if w.chance(0.35) {
 		at := viewed + w.about(1000)
 		if w.chance(0.1) {
 			at = w.about(500)
 		}
-		w.beacons(n, e, exchange.Click, at)
+		w.beacons(n, o, exchange.Click, at)
 	}
 }
 
 // beacons are the requests for one event: mostly one, to a node nearby.
-func (w *World) beacons(n *node, e holder.Event, kind exchange.Kind, delay int64) {
-	e.Kind = kind
+func (w *World) beacons(n *node, o offered, kind exchange.Kind, delay int64) {
 	for range 1 + w.rng.IntN(5)/3 {
 		to := n
 		if w.chance(0.3) {
 			to = w.nodes[w.rng.IntN(len(w.nodes))]
 		}
-		w.after(delay, func() { w.beacon(to, e, 2) })
+		w.after(delay, func() { w.beacon(to, o, kind, 2) })
 		delay += w.about(float64(400))
 		if w.chance(0.1) {
 			delay += w.about(float64(minute))
@@ -65,7 +64,7 @@ func (w *World) beacons(n *node, e holder.Event, kind exchange.Kind, delay int64
 }
 
 // beacon sends one request, and again where no answer came.
-func (w *World) beacon(to *node, e holder.Event, tries int) {
+func (w *World) beacon(to *node, o offered, kind exchange.Kind, tries int) {
 	if w.ending {
 		return
 	}
@@ -74,9 +73,11 @@ func (w *World) beacon(to *node, e holder.Event, tries int) {
 		if !to.up {
 			return
 		}
-		to.beacon(e, func(v holder.Verdict) {
-			answered = true
-			w.books.answered(to, &e, v)
+		to.run(func() {
+			to.beacon(o, kind, func(e *holder.Event, v holder.Verdict) {
+				answered = true
+				w.books.answered(to, e, v)
+			})
 		})
 	}
 	delay := w.between(1, 40)
@@ -87,7 +88,7 @@ func (w *World) beacon(to *node, e holder.Event, tries int) {
 	if tries > 1 {
 		w.after(3*second, func() {
 			if !answered {
-				w.beacon(w.nodes[w.rng.IntN(len(w.nodes))], e, tries-1)
+				w.beacon(w.nodes[w.rng.IntN(len(w.nodes))], o, kind, tries-1)
 			}
 		})
 	}

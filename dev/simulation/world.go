@@ -2,14 +2,12 @@ package simulation
 
 import (
 	"container/heap"
-	"encoding/hex"
 	"fmt"
 	"hash"
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
 	"runtime/debug"
-	"strings"
 )
 
 // Violation says which invariant a run broke, and how.
@@ -44,11 +42,12 @@ type World struct {
 	done   int
 	ending bool // faults are over
 
-	plan  plan
-	net   network
-	core  *core
-	nodes []*node
-	books *oracle
+	plan    plan
+	net     network
+	core    *core
+	nodes   []*node
+	running *routine // the one that runs now
+	books   *oracle
 }
 
 // Run plays the seed to its end. trace, where it is not nil, gets the event log.
@@ -60,8 +59,15 @@ func Run(seed uint64, trace io.Writer) (r Result) {
 		count: map[string]int{},
 	}
 	defer func() {
+		p := recover()
+		for _, n := range w.nodes {
+			n.life++
+			for _, x := range n.routines {
+				x.abandon()
+			}
+		}
 		r = Result{Seed: seed, Hash: w.log.sum.Sum64(), Events: w.done, Count: w.count}
-		switch p := recover().(type) {
+		switch p := p.(type) {
 		case nil:
 		case *Violation:
 			r.Failed = p
@@ -108,7 +114,7 @@ func (w *World) until(end int64) {
 	for len(w.events) > 0 && w.events[0].at <= end {
 		e := heap.Pop(&w.events).(*event)
 		w.now = e.at
-		w.step(e)
+		e.do()
 		w.done++
 		w.books.check()
 	}
@@ -116,18 +122,7 @@ func (w *World) until(end int64) {
 }
 
 // died is what a process ends with where its shell would exit.
-type died struct{ n *node }
-
-func (w *World) step(e *event) {
-	defer func() {
-		if p := recover(); p != nil {
-			if _, ok := p.(died); !ok {
-				panic(p)
-			}
-		}
-	}()
-	e.do()
-}
+type died struct{}
 
 type event struct {
 	at    int64
@@ -201,12 +196,6 @@ func (r Result) String() string {
 		return fmt.Sprintf("seed %d: %d events, log %016x", r.Seed, r.Events, r.Hash)
 	}
 	return fmt.Sprintf("seed %d: %v", r.Seed, r.Failed)
-}
-
-func randomHex(rng *rand.Rand, n int) string {
-	b := make([]byte, n)
-	fill(rng, b)
-	return strings.ToLower(hex.EncodeToString(b))
 }
 
 func fill(rng *rand.Rand, b []byte) {

@@ -1,0 +1,118 @@
+package simulation
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"nearside/edge/holder"
+	"nearside/sync/exchange"
+	"nearside/sync/lease"
+)
+
+// The records of edge/holder, version 1, read by its package doc and not by its
+// code.
+const (
+	kindBoot    = 1
+	kindJudged  = 2
+	kindForeign = 3
+	kindWaiting = 4
+	kindGrant   = 5
+	kindReturn  = 6
+	kindSeal    = 7
+	kindControl = 9
+	kindFence   = 10
+)
+
+// entry is one record.
+type entry struct {
+	bytes    []byte
+	kind     byte
+	holder   uint32 // of a boot
+	outcome  exchange.Outcome
+	position uint64 // foreign
+	event    holder.Event
+	debits   []debit
+	budget   lease.Budget
+	total    int64
+	flight   uint32
+	version  uint64
+}
+
+type fields struct{ b []byte }
+
+func (f *fields) byte() byte {
+	x := f.b[0]
+	f.b = f.b[1:]
+	return x
+}
+
+func (f *fields) u() uint64 {
+	x, n := binary.Uvarint(f.b)
+	f.b = f.b[n:]
+	return x
+}
+
+func (f *fields) s() int64 {
+	x, n := binary.Varint(f.b)
+	f.b = f.b[n:]
+	return x
+}
+
+func (f *fields) fixed() uint64 {
+	x := binary.BigEndian.Uint64(f.b)
+	f.b = f.b[8:]
+	return x
+}
+
+func (f *fields) event() (e holder.Event) {
+	e.Kind = exchange.Kind(f.byte())
+	e.Holder = uint32(f.u())
+	e.Boot = f.fixed()
+	e.Seq = f.u()
+	e.Ad, e.Flight, e.Publisher = uint32(f.u()), uint32(f.u()), uint32(f.u())
+	e.Country = [2]byte{f.byte(), f.byte()}
+	e.ViewPrice, e.ClickPrice = int64(f.u()), int64(f.u())
+	e.Issued = f.s()
+	e.Flags = uint16(f.u())
+	e.At = f.s()
+	return e
+}
+
+func parseRecord(rec []byte) (x entry, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("record %x ends early", rec)
+		}
+	}()
+	f := fields{rec}
+	if v := f.byte(); v != 1 {
+		return x, fmt.Errorf("record of version %d", v)
+	}
+	x = entry{bytes: append([]byte(nil), rec...), kind: f.byte()}
+	switch x.kind {
+	case kindBoot:
+		x.holder = uint32(f.u())
+	case kindJudged:
+		x.outcome = exchange.Outcome(f.byte())
+		x.position = f.u()
+		x.event = f.event()
+		for range f.byte() {
+			x.debits = append(x.debits, debit{lease.Budget(f.u()), int64(f.u())})
+		}
+	case kindForeign:
+		x.event = f.event()
+	case kindWaiting:
+		x.position = f.u()
+		x.event = f.event()
+	case kindGrant, kindReturn:
+		x.budget, x.total = lease.Budget(f.u()), int64(f.u())
+	case kindControl:
+		x.version, x.flight = f.u(), uint32(f.u())
+	}
+	return x, nil
+}
+
+// counted says that the record gave an event its effect.
+func (x *entry) counted() bool {
+	return x.kind == kindJudged && (x.outcome == exchange.Billed || x.outcome == exchange.Unbilled)
+}

@@ -1,0 +1,138 @@
+package simulation
+
+import (
+	"encoding/binary"
+	"io"
+	"path"
+	"strings"
+
+	"nearside/edge/journal"
+	"nearside/edge/journal/faultfs"
+)
+
+// tap is a node's disk with somebody listening: it reads the journal's frames
+// as edge/journal documents them while they are written, so that the oracle
+// knows every record, and which of them a sync made durable, from the bytes
+// alone.
+type tap struct {
+	*faultfs.FS
+	o     *oracle
+	n     *node
+	known map[string]*history // by the journal's directory
+}
+
+type tapped struct {
+	journal.File
+	t    *tap
+	name string
+	h    *history // nil: not a segment
+	last uint64   // the position of the last record written to it
+}
+
+const (
+	sector      = 512
+	frameHeader = 52
+)
+
+// Open implements journal.FS. A segment is opened under the name of a spare.
+func (t *tap) Open(name string) (journal.File, error) {
+	f, err := t.FS.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	x := &tapped{File: f, t: t, name: name}
+	if strings.HasPrefix(path.Base(name), "spare-") {
+		x.h = t.history(path.Dir(name))
+	}
+	return x, nil
+}
+
+// Create implements journal.FS.
+func (t *tap) Create(name string) (journal.File, error) {
+	f, err := t.FS.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	if path.Base(name) == "checkpoint.tmp" {
+		t.o.w.count["checkpoint"]++
+	}
+	return &tapped{File: f, t: t, name: name}, nil
+}
+
+// Rename implements journal.FS.
+func (t *tap) Rename(from, to string) error {
+	err := t.FS.Rename(from, to)
+	if err == nil && path.Base(from) == "rewrite.tmp" {
+		t.history(path.Dir(from)).rewritten = true
+	}
+	return err
+}
+
+// SyncDir implements journal.FS. What a start found is durable once the file
+// that it was copied to has its name.
+func (t *tap) SyncDir(dir string) error {
+	err := t.FS.SyncDir(dir)
+	if h := t.known[dir]; err == nil && h != nil && h.rewritten {
+		h.durable, h.rewritten = uint64(len(h.recs)), false
+	}
+	return err
+}
+
+// Lock implements journal.FS.
+func (t *tap) Lock(name string) (io.Closer, error) { return t.FS.Lock(name) }
+
+func (t *tap) history(dir string) *history {
+	h := t.known[dir]
+	if h == nil {
+		h = newHistory(t.o, t.n)
+		t.known[dir] = h
+	}
+	return h
+}
+
+// WriteAt implements journal.File.
+func (f *tapped) WriteAt(b []byte, at int64) (int, error) {
+	switch {
+	case f.h != nil && at >= sector:
+		f.frames(b, f.h.written)
+	case path.Base(f.name) == "rewrite.tmp": // what of the open segment has survived
+		last := uint64(0)
+		f.frames(b[min(sector, len(b)):], func(first uint64, recs [][]byte) {
+			h := f.t.history(path.Dir(f.name))
+			for i, rec := range recs {
+				h.same(first+uint64(i), rec)
+			}
+			last = first + uint64(len(recs)) - 1
+		})
+		f.t.history(path.Dir(f.name)).cut(last)
+	}
+	return f.File.WriteAt(b, at)
+}
+
+// frames calls each with every group of records in b.
+func (f *tapped) frames(b []byte, each func(first uint64, recs [][]byte)) {
+	for len(b) >= frameHeader {
+		n := int(binary.BigEndian.Uint32(b[4:]))
+		f.last = binary.BigEndian.Uint64(b[8:])
+		if n == 0 || frameHeader+n > len(b) {
+			return
+		}
+		var recs [][]byte
+		for body := b[frameHeader : frameHeader+n]; len(body) >= 4; {
+			size := binary.BigEndian.Uint32(body)
+			recs = append(recs, body[4:4+size])
+			body = body[4+size:]
+		}
+		each(f.last-uint64(len(recs))+1, recs)
+		b = b[min(len(b), (frameHeader+n+sector-1)/sector*sector):]
+	}
+}
+
+// Sync implements journal.File.
+func (f *tapped) Sync() error {
+	err := f.File.Sync()
+	if err == nil && f.h != nil {
+		f.h.durable = max(f.h.durable, f.last)
+	}
+	return err
+}
