@@ -18,8 +18,9 @@
 //   - Messages are lost, repeated, delayed past each other and cut off, as
 //     are replies; what a node gave up waiting for may still reach the core.
 //   - Nodes are killed, lose power in the middle of a write, meet a failing
-//     write, sync or rename, lose their disk, drain and come back. A disk keeps
-//     of unsynced data what the seed likes.
+//     write, sync or rename, a full disk, flipped bits, a machine rolled back to a
+//     snapshot; they lose their disk, drain and come back. A disk keeps of
+//     unsynced data what the seed likes.
 //   - The core dies, with what waited in it, or between a commit and its
 //     replies. Transactions fail, run twice, or commit with an error.
 //   - Operators pause and kill flights, raise and lower budgets, fence holders
@@ -31,6 +32,9 @@
 // answered for may be missing:
 //
 //	Σ answered = Σ settled + Σ unbilled + Σ home lost
+//
+// Answers given by a disk that was then lost, damaged or rolled back are excused
+// from this sum, and counted; they never excuse a debit.
 //
 // Threads of a process are coroutines: they wait for time, for a message, or in
 // a group commit for the disk (journal.Options.Gather), and only there another
@@ -67,6 +71,6 @@
 // store is core/ledger's Memory; core/postgres passes the same conformance suite.
 // Steps of a keeper that hold its lock while they write (Enroll, Open) run
 // without anything in between. Not simulated yet: a database restored from the
-// past (there is no recovery to play), machine snapshots rolled back, flipped
-// bits, a full disk, replication between peers, and floors within a boot.
+// past (there is no recovery to play), replication between peers, floors within
+// a boot, and batches that are sealed early for their size.
 package simulation
