@@ -30,7 +30,7 @@ const (
 // account is one budget here: what deciding reads of it, and what that is made
 // from. But for its atomics it is guarded by Keeper.mu.
 type account struct {
-	decision.Account
+	*decision.Account
 
 	budget   lease.Budget
 	reserved [slots]atomic.Int64 // in the budget's unit, by slot of the offer

@@ -56,7 +56,21 @@ func (d *dayAccount) on(k *Keeper, day int32) *account {
 }
 
 // Account is the account of a budget; the same for the life of the process.
-func (k *Keeper) Account(b lease.Budget) *decision.Account { return &k.account(b).Account }
+func (k *Keeper) Account(b lease.Budget) *decision.Account { return k.account(b).Account }
+
+// slab hands out values that lie side by side. A decision looks at the account
+// and the switch of every candidate; catalogs ask for them in the order of
+// flights, so what it reads next is near what it has read.
+type slab[T any] struct{ free []T }
+
+func (s *slab[T]) take() *T {
+	if len(s.free) == 0 {
+		s.free = make([]T, 512)
+	}
+	t := &s.free[0]
+	s.free = s.free[1:]
+	return t
+}
 
 func (k *Keeper) account(b lease.Budget) *account {
 	if a := k.find(b); a != nil {
@@ -66,7 +80,7 @@ func (k *Keeper) account(b lease.Budget) *account {
 	defer k.accounts.Unlock()
 	a := k.byBudget[b]
 	if a == nil {
-		a = &account{budget: b}
+		a = &account{Account: k.shown.take(), budget: b}
 		k.byBudget[b] = a
 		k.list = append(k.list, a)
 	}
@@ -80,7 +94,7 @@ func (k *Keeper) Switch(flight uint32) *decision.Switch {
 	defer k.accounts.Unlock()
 	s := k.bySwitch[flight]
 	if s == nil {
-		s = &decision.Switch{}
+		s = k.switches.take()
 		k.bySwitch[flight] = s
 	}
 	return s

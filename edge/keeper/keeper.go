@@ -114,10 +114,12 @@ type Keeper struct {
 	news     atomic.Pointer[news]
 	verdicts [holder.Verdicts]atomic.Uint64
 
-	accounts sync.RWMutex // around the next three, not what they hold; taken after mu
+	accounts sync.RWMutex // around the rest, not what it holds; taken after mu
 	byBudget map[lease.Budget]*account
 	list     []*account // the same
 	bySwitch map[uint32]*decision.Switch
+	shown    slab[decision.Account]
+	switches slab[decision.Switch]
 }
 
 // live is what Offer needs.
