@@ -15,26 +15,30 @@ import (
 	"nearside/sync/lease"
 )
 
+// defaultWindow is a day, in seconds.
+const defaultWindow = 24 * 60 * 60
+
 // Flight is a dated, budgeted, targeted line of a campaign.
 type Flight struct {
-	Slug                  string    `json:"slug" minLength:"1" maxLength:"200" pattern:"^[-a-zA-Z0-9_]+$" patternDescription:"letters, digits, hyphens and underscores" doc:"The name in paths; never changes." example:"autumn-python"`
-	Name                  string    `json:"name" minLength:"1" maxLength:"200" doc:"For people."`
-	Campaign              string    `json:"campaign" maxLength:"200" doc:"Slug of the campaign." example:"sample-paid"`
-	Live                  bool      `json:"live" required:"false" default:"false" doc:"Only live flights are offered."`
-	StartDate             string    `json:"start_date" format:"date" doc:"The first day (UTC)."`
-	EndDate               string    `json:"end_date" format:"date" doc:"The last day (UTC), that day included. What is not delivered by then goes on, unless hard_stop."`
-	HardStop              bool      `json:"hard_stop" required:"false" default:"false" doc:"Nothing is offered after the end date."`
-	CPMMicros             int64     `json:"cpm_micros" required:"false" minimum:"0" maximum:"1000000000000" multipleOf:"1000" doc:"Price of 1000 views; a multiple of 1000, so that one view costs whole micros."`
-	SoldViews             int64     `json:"sold_views" required:"false" minimum:"0" maximum:"1000000000000" doc:"How many views are to be delivered; 0 where views are not what it sells."`
-	CPCMicros             int64     `json:"cpc_micros" required:"false" minimum:"0" maximum:"1000000000000" doc:"Price of one click."`
-	SoldClicks            int64     `json:"sold_clicks" required:"false" minimum:"0" maximum:"1000000000000" doc:"How many clicks are to be delivered; 0 where clicks are not what it sells."`
-	DailyCapMicros        int64     `json:"daily_cap_micros" required:"false" minimum:"0" maximum:"1000000000000000" doc:"The most that may be spent in one day (UTC); 0 for none. A cap that a flight did not have starts tomorrow."`
-	Pacing                string    `json:"pacing" required:"false" enum:"even,traffic,asap" default:"even" doc:"Along which curve the budget is released: evenly, along the flight's own demand, or as fast as requests come."`
-	PacingIntervalSeconds int32     `json:"pacing_interval_seconds" required:"false" minimum:"60" maximum:"31536000" default:"3600" doc:"The step in which need is reckoned."`
-	PriorityMultiplier    int32     `json:"priority_multiplier" required:"false" minimum:"1" maximum:"1000000" default:"1" doc:"Makes the flight that much likelier among others of its tier."`
-	PrioritizeAdsCTR      bool      `json:"prioritize_ads_ctr" required:"false" default:"false" doc:"Ads that are clicked more are shown more."`
-	TrafficCap            Shares    `json:"traffic_cap" required:"false" doc:"The most that one country, geo region or publisher may have of the flight's traffic, from 0 to 1."`
-	Targeting             Targeting `json:"targeting" required:"false" doc:"Where it may show; empty for everywhere."`
+	Slug                  string `json:"slug" minLength:"1" maxLength:"200" pattern:"^[-a-zA-Z0-9_]+$" patternDescription:"letters, digits, hyphens and underscores" doc:"The name in paths; never changes." example:"autumn-python"`
+	Name                  string `json:"name" minLength:"1" maxLength:"200" doc:"For people."`
+	Campaign              string `json:"campaign" maxLength:"200" doc:"Slug of the campaign." example:"sample-paid"`
+	Live                  bool   `json:"live" required:"false" default:"false" doc:"Only live flights are offered."`
+	StartDate             string `json:"start_date" format:"date" doc:"The first day (UTC)."`
+	EndDate               string `json:"end_date" format:"date" doc:"The last day (UTC), that day included. What is not delivered by then goes on, unless hard_stop."`
+	HardStop              bool   `json:"hard_stop" required:"false" default:"false" doc:"Nothing is offered after the end date."`
+	CPMMicros             int64  `json:"cpm_micros" required:"false" minimum:"0" maximum:"1000000000000" multipleOf:"1000" doc:"Price of 1000 views; a multiple of 1000, so that one view costs whole micros."`
+	SoldViews             int64  `json:"sold_views" required:"false" minimum:"0" maximum:"1000000000000" doc:"How many views are to be delivered; 0 where views are not what it sells."`
+	CPCMicros             int64  `json:"cpc_micros" required:"false" minimum:"0" maximum:"1000000000000" doc:"Price of one click."`
+	SoldClicks            int64  `json:"sold_clicks" required:"false" minimum:"0" maximum:"1000000000000" doc:"How many clicks are to be delivered; 0 where clicks are not what it sells."`
+	DailyCapMicros        int64  `json:"daily_cap_micros" required:"false" minimum:"0" maximum:"1000000000000000" doc:"The most that may be spent in one day (UTC); 0 for none. A cap that a flight did not have starts tomorrow."`
+	Pacing                string `json:"pacing" required:"false" enum:"even,traffic,asap" default:"even" doc:"Along which curve the budget is released: evenly, along the flight's own demand, or as fast as requests come."`
+	PacingIntervalSeconds int32  `json:"pacing_interval_seconds" required:"false" minimum:"60" maximum:"31536000" default:"3600" doc:"The step in which need is reckoned."`
+	PriorityMultiplier    int32  `json:"priority_multiplier" required:"false" minimum:"1" maximum:"1000000" default:"1" doc:"Makes the flight that much likelier among others of its tier."`
+	PrioritizeAdsCTR      bool   `json:"prioritize_ads_ctr" required:"false" default:"false" doc:"Ads that are clicked more are shown more."`
+	FlightSettings
+	TrafficCap Shares    `json:"traffic_cap" required:"false" doc:"The most that one country, geo region or publisher may have of the flight's traffic, from 0 to 1."`
+	Targeting  Targeting `json:"targeting" required:"false" doc:"Where it may show; empty for everywhere."`
 
 	State    string    `json:"state,omitempty" readOnly:"true" enum:"run,pause,kill" doc:"What was said by pause, resume and kill."`
 	Delivery *Delivery `json:"delivery,omitempty" readOnly:"true" doc:"What was counted so far."`
@@ -47,6 +51,14 @@ type Flight struct {
 	start    catalog.Day
 	end      catalog.Day
 	capStart pgtype.Date
+}
+
+// FlightSettings are the fields of a flight that only edges read, by their
+// names in the catalog.
+type FlightSettings struct {
+	FrequencyCap           int32 `json:"frequency_cap" required:"false" minimum:"0" maximum:"1000" doc:"How often one client is offered it in a window, as far as a region can tell; 0 for no limit."`
+	FrequencyWindowSeconds int32 `json:"frequency_window_seconds" required:"false" minimum:"60" maximum:"2592000" default:"86400" doc:"How long that window is."`
+	Roadblock              bool  `json:"roadblock" required:"false" default:"false" doc:"It may have all places of a page that it matches, not only one."`
 }
 
 // Delivery is what was counted of a flight.
@@ -82,7 +94,11 @@ func flight(r query.ReadFlightRow) (row[Flight], error) {
 		CPMMicros: r.CpmMicros, SoldViews: r.SoldViews, CPCMicros: r.CpcMicros, SoldClicks: r.SoldClicks,
 		DailyCapMicros: r.DailyCapMicros, Pacing: r.Pacing, PacingIntervalSeconds: r.PacingIntervalSeconds,
 		PriorityMultiplier: r.PriorityMultiplier, PrioritizeAdsCTR: r.PrioritizeAdsCtr,
-		State: r.State, Control: r.Control, id: r.ID, capStart: r.DailyCapFrom,
+		FlightSettings: FlightSettings{FrequencyWindowSeconds: defaultWindow}, // where it was saved without
+		State:          r.State, Control: r.Control, id: r.ID, capStart: r.DailyCapFrom,
+	}
+	if err := json.Unmarshal(r.Settings, &v.FlightSettings); err != nil {
+		return row[Flight]{}, fmt.Errorf("settings of flight %s: %w", r.Slug, err)
 	}
 	if err := json.Unmarshal(r.TrafficCap, &v.TrafficCap); err != nil {
 		return row[Flight]{}, fmt.Errorf("traffic cap of flight %s: %w", r.Slug, err)
@@ -102,7 +118,9 @@ func (o *ofCampaign) asked() (Page, string) { return o.Page, o.Campaign }
 
 var flights = kind[Flight]{
 	singular: "flight", plural: "flights", tag: "Flights", about: "A flight is a dated, budgeted, targeted line of a campaign; it sells views, clicks or both.",
-	fresh: func() Flight { return Flight{Pacing: "even", PacingIntervalSeconds: 3600, PriorityMultiplier: 1} },
+	fresh: func() Flight {
+		return Flight{Pacing: "even", PacingIntervalSeconds: 3600, PriorityMultiplier: 1, FlightSettings: FlightSettings{FrequencyWindowSeconds: defaultWindow}}
+	},
 	check: checkFlight,
 	read: func(ctx context.Context, q *query.Queries, slug string) (row[Flight], error) {
 		r, err := q.ReadFlight(ctx, slug)
@@ -173,7 +191,7 @@ func checkFlight(w *write, v *Flight, f *faults) (err error) {
 }
 
 func insertFlight(w *write, v *Flight) (row[Flight], error) {
-	targeting, shares, err := v.documents()
+	targeting, shares, settings, err := v.documents()
 	if err != nil {
 		return row[Flight]{}, err
 	}
@@ -186,7 +204,7 @@ func insertFlight(w *write, v *Flight) (row[Flight], error) {
 		HardStop: v.HardStop, CpmMicros: v.CPMMicros, CpcMicros: v.CPCMicros, SoldViews: v.SoldViews, SoldClicks: v.SoldClicks,
 		DailyCapMicros: v.DailyCapMicros, DailyCapFrom: v.capStart, Pacing: v.Pacing,
 		PacingIntervalSeconds: v.PacingIntervalSeconds, PriorityMultiplier: v.PriorityMultiplier,
-		PrioritizeAdsCtr: v.PrioritizeAdsCTR, Targeting: targeting, TrafficCap: shares,
+		PrioritizeAdsCtr: v.PrioritizeAdsCTR, Targeting: targeting, TrafficCap: shares, Settings: settings,
 	})
 	if err != nil {
 		return row[Flight]{}, err
@@ -197,7 +215,7 @@ func insertFlight(w *write, v *Flight) (row[Flight], error) {
 }
 
 func updateFlight(w *write, old row[Flight], v *Flight) (row[Flight], error) {
-	targeting, shares, err := v.documents()
+	targeting, shares, settings, err := v.documents()
 	if err != nil {
 		return old, err
 	}
@@ -208,7 +226,7 @@ func updateFlight(w *write, old row[Flight], v *Flight) (row[Flight], error) {
 		HardStop: v.HardStop, CpmMicros: v.CPMMicros, CpcMicros: v.CPCMicros, SoldViews: v.SoldViews, SoldClicks: v.SoldClicks,
 		DailyCapMicros: v.DailyCapMicros, DailyCapFrom: v.capStart, Pacing: v.Pacing,
 		PacingIntervalSeconds: v.PacingIntervalSeconds, PriorityMultiplier: v.PriorityMultiplier,
-		PrioritizeAdsCtr: v.PrioritizeAdsCTR, Targeting: targeting, TrafficCap: shares,
+		PrioritizeAdsCtr: v.PrioritizeAdsCTR, Targeting: targeting, TrafficCap: shares, Settings: settings,
 	})
 	if err != nil {
 		return old, err
@@ -282,12 +300,15 @@ func budgetUnit(b lease.Budget) string {
 	return "events"
 }
 
-func (v *Flight) documents() (targeting, shares []byte, err error) {
+func (v *Flight) documents() (targeting, shares, settings []byte, err error) {
 	if targeting, err = json.Marshal(v.Targeting); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	shares, err = json.Marshal(v.TrafficCap)
-	return targeting, shares, err
+	if shares, err = json.Marshal(v.TrafficCap); err != nil {
+		return nil, nil, nil, err
+	}
+	settings, err = json.Marshal(v.FlightSettings)
+	return targeting, shares, settings, err
 }
 
 // capStart is the first day of a daily cap: unchanged while there is one,

@@ -92,6 +92,10 @@ func TestRefuses(t *testing.T) {
 		{"flights", `{"pacing_interval_seconds":0}`, "pacing_interval_seconds"},
 		{"flights", `{"priority_multiplier":0}`, "priority_multiplier"},
 		{"flights", `{"priority_multiplier":1000001}`, "priority_multiplier"},
+		{"flights", `{"frequency_cap":-1}`, "frequency_cap"},
+		{"flights", `{"frequency_cap":1001}`, "frequency_cap"},
+		{"flights", `{"frequency_window_seconds":59}`, "frequency_window_seconds"},
+		{"flights", `{"roadblock":1}`, "roadblock"},
 		{"flights", `{"state":5}`, "state"},
 		// flights: targeting
 		{"flights", `{"targeting":[]}`, "targeting"},

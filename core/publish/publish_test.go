@@ -112,6 +112,9 @@ flights:
     end_date: "2025-11-30"
     cpm_micros: 2000000
     sold_views: 1000
+    frequency_cap: 3
+    frequency_window_seconds: 7200
+    roadblock: true
     targeting: {include_regions: [benelux], days: [monday], include_topics: [python]}
     traffic_cap: {countries: {NL: 0.5}}
 ads:
@@ -135,7 +138,8 @@ func TestPublish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.Flights) != 1 || s.Flights[0].SoldViews != 1000 || s.Flights[0].Targeting.Days[0] != "monday" ||
+	if len(s.Flights) != 1 || s.Flights[0].SoldViews != 1000 || s.Flights[0].FrequencyCap != 3 ||
+		s.Flights[0].FrequencyWindow != 7200 || !s.Flights[0].Roadblock || s.Flights[0].Targeting.Days[0] != "monday" ||
 		s.Flights[0].TrafficCap.Countries["NL"] != 0.5 || s.Topics[0].Keywords[0] != "django" ||
 		s.Publishers[0].DailyCap != 5000000 || !s.Publishers[0].CacheAds || s.Campaigns[0].Type != catalog.Paid ||
 		s.AdTypes[0].MaxText != 100 || s.Ads[0].AdTypes[0] != s.AdTypes[0].ID {

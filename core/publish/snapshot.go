@@ -140,7 +140,12 @@ func readFlights(ctx context.Context, q *query.Queries, s *catalog.Snapshot, hid
 		return err
 	}
 	for _, row := range rows {
+		var settings catalog.Flight // by the field names of the snapshot
+		if err := json.Unmarshal(row.Settings, &settings); err != nil {
+			return fmt.Errorf("settings of flight %s: %w", row.Slug, err)
+		}
 		f := catalog.Flight{
+			FrequencyCap: settings.FrequencyCap, FrequencyWindow: settings.FrequencyWindow, Roadblock: settings.Roadblock,
 			ID: uint32(row.ID), Slug: row.Slug, Name: row.Name, Campaign: uint32(row.Campaign), Live: row.Live,
 			StartDate: Day(row.StartDate), EndDate: Day(row.EndDate), HardStop: row.HardStop,
 			CPM: catalog.Micros(row.CpmMicros), CPC: catalog.Micros(row.CpcMicros),

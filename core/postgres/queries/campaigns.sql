@@ -55,7 +55,7 @@ INSERT INTO campaign_excluded_publishers (campaign, publisher) SELECT $1, unnest
 SELECT f.id, f.version, f.slug, f.name, c.slug AS campaign, f.live, f.start_date, f.end_date, f.hard_stop,
     f.cpm_micros, f.cpc_micros, f.sold_views, f.sold_clicks, f.daily_cap_micros, f.daily_cap_from,
     f.pacing, f.pacing_interval_seconds, f.priority_multiplier, f.prioritize_ads_ctr,
-    f.targeting, f.traffic_cap, f.state, f.control
+    f.targeting, f.traffic_cap, f.settings, f.state, f.control
 FROM flights f JOIN campaigns c ON c.id = f.campaign
 WHERE f.slug = $1 AND f.hidden_at IS NULL;
 
@@ -63,7 +63,7 @@ WHERE f.slug = $1 AND f.hidden_at IS NULL;
 SELECT f.id, f.version, f.slug, f.name, c.slug AS campaign, f.live, f.start_date, f.end_date, f.hard_stop,
     f.cpm_micros, f.cpc_micros, f.sold_views, f.sold_clicks, f.daily_cap_micros, f.daily_cap_from,
     f.pacing, f.pacing_interval_seconds, f.priority_multiplier, f.prioritize_ads_ctr,
-    f.targeting, f.traffic_cap, f.state, f.control
+    f.targeting, f.traffic_cap, f.settings, f.state, f.control
 FROM flights f JOIN campaigns c ON c.id = f.campaign
 WHERE f.id > sqlc.arg(after) AND f.hidden_at IS NULL
 ORDER BY f.id
@@ -73,7 +73,7 @@ LIMIT sqlc.arg(n);
 SELECT f.id, f.version, f.slug, f.name, c.slug AS campaign, f.live, f.start_date, f.end_date, f.hard_stop,
     f.cpm_micros, f.cpc_micros, f.sold_views, f.sold_clicks, f.daily_cap_micros, f.daily_cap_from,
     f.pacing, f.pacing_interval_seconds, f.priority_multiplier, f.prioritize_ads_ctr,
-    f.targeting, f.traffic_cap, f.state, f.control
+    f.targeting, f.traffic_cap, f.settings, f.state, f.control
 FROM flights f JOIN campaigns c ON c.id = f.campaign
 WHERE f.id > sqlc.arg(after) AND f.hidden_at IS NULL
     AND c.slug = sqlc.arg(campaign)
@@ -83,8 +83,8 @@ LIMIT sqlc.arg(n);
 -- name: InsertFlight :one
 INSERT INTO flights (slug, name, campaign, live, start_date, end_date, hard_stop, cpm_micros, cpc_micros,
     sold_views, sold_clicks, daily_cap_micros, daily_cap_from, pacing, pacing_interval_seconds,
-    priority_multiplier, prioritize_ads_ctr, targeting, traffic_cap)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+    priority_multiplier, prioritize_ads_ctr, targeting, traffic_cap, settings)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
 RETURNING id, version;
 
 -- name: UpdateFlight :one
@@ -92,7 +92,7 @@ UPDATE flights
 SET name = $2, campaign = $3, live = $4, start_date = $5, end_date = $6, hard_stop = $7, cpm_micros = $8,
     cpc_micros = $9, sold_views = $10, sold_clicks = $11, daily_cap_micros = $12, daily_cap_from = $13,
     pacing = $14, pacing_interval_seconds = $15, priority_multiplier = $16, prioritize_ads_ctr = $17,
-    targeting = $18, traffic_cap = $19, version = version + 1
+    targeting = $18, traffic_cap = $19, settings = $20, version = version + 1
 WHERE id = $1
 RETURNING version;
 

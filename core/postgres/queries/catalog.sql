@@ -124,7 +124,7 @@ SELECT campaign, publisher FROM campaign_excluded_publishers ORDER BY campaign, 
 -- A hidden flight stays for a while, for the clicks on what was offered of it.
 SELECT id, slug, name, campaign, live, start_date, end_date, hard_stop, cpm_micros, cpc_micros,
     sold_views, sold_clicks, daily_cap_micros, daily_cap_from, pacing, pacing_interval_seconds,
-    priority_multiplier, prioritize_ads_ctr, targeting, traffic_cap, state, control
+    priority_multiplier, prioritize_ads_ctr, targeting, traffic_cap, settings, state, control
 FROM flights
 WHERE hidden_at IS NULL OR hidden_at > sqlc.arg(hidden_after)
 ORDER BY id;

@@ -136,8 +136,8 @@ func (q *Queries) InsertCampaign(ctx context.Context, arg InsertCampaignParams) 
 const insertFlight = `-- name: InsertFlight :one
 INSERT INTO flights (slug, name, campaign, live, start_date, end_date, hard_stop, cpm_micros, cpc_micros,
     sold_views, sold_clicks, daily_cap_micros, daily_cap_from, pacing, pacing_interval_seconds,
-    priority_multiplier, prioritize_ads_ctr, targeting, traffic_cap)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+    priority_multiplier, prioritize_ads_ctr, targeting, traffic_cap, settings)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
 RETURNING id, version
 `
 
@@ -161,6 +161,7 @@ type InsertFlightParams struct {
 	PrioritizeAdsCtr      bool
 	Targeting             []byte
 	TrafficCap            []byte
+	Settings              []byte
 }
 
 type InsertFlightRow struct {
@@ -189,6 +190,7 @@ func (q *Queries) InsertFlight(ctx context.Context, arg InsertFlightParams) (Ins
 		arg.PrioritizeAdsCtr,
 		arg.Targeting,
 		arg.TrafficCap,
+		arg.Settings,
 	)
 	var i InsertFlightRow
 	err := row.Scan(&i.ID, &i.Version)
@@ -420,7 +422,7 @@ const listFlights = `-- name: ListFlights :many
 SELECT f.id, f.version, f.slug, f.name, c.slug AS campaign, f.live, f.start_date, f.end_date, f.hard_stop,
     f.cpm_micros, f.cpc_micros, f.sold_views, f.sold_clicks, f.daily_cap_micros, f.daily_cap_from,
     f.pacing, f.pacing_interval_seconds, f.priority_multiplier, f.prioritize_ads_ctr,
-    f.targeting, f.traffic_cap, f.state, f.control
+    f.targeting, f.traffic_cap, f.settings, f.state, f.control
 FROM flights f JOIN campaigns c ON c.id = f.campaign
 WHERE f.id > $1 AND f.hidden_at IS NULL
 ORDER BY f.id
@@ -449,6 +451,7 @@ type ListFlightsRow struct {
 	PrioritizeAdsCtr      bool
 	Targeting             []byte
 	TrafficCap            []byte
+	Settings              []byte
 	State                 string
 	Control               int64
 }
@@ -484,6 +487,7 @@ func (q *Queries) ListFlights(ctx context.Context, after int32, n int32) ([]List
 			&i.PrioritizeAdsCtr,
 			&i.Targeting,
 			&i.TrafficCap,
+			&i.Settings,
 			&i.State,
 			&i.Control,
 		); err != nil {
@@ -501,7 +505,7 @@ const listFlightsOf = `-- name: ListFlightsOf :many
 SELECT f.id, f.version, f.slug, f.name, c.slug AS campaign, f.live, f.start_date, f.end_date, f.hard_stop,
     f.cpm_micros, f.cpc_micros, f.sold_views, f.sold_clicks, f.daily_cap_micros, f.daily_cap_from,
     f.pacing, f.pacing_interval_seconds, f.priority_multiplier, f.prioritize_ads_ctr,
-    f.targeting, f.traffic_cap, f.state, f.control
+    f.targeting, f.traffic_cap, f.settings, f.state, f.control
 FROM flights f JOIN campaigns c ON c.id = f.campaign
 WHERE f.id > $1 AND f.hidden_at IS NULL
     AND c.slug = $2
@@ -531,6 +535,7 @@ type ListFlightsOfRow struct {
 	PrioritizeAdsCtr      bool
 	Targeting             []byte
 	TrafficCap            []byte
+	Settings              []byte
 	State                 string
 	Control               int64
 }
@@ -566,6 +571,7 @@ func (q *Queries) ListFlightsOf(ctx context.Context, after int32, campaign strin
 			&i.PrioritizeAdsCtr,
 			&i.Targeting,
 			&i.TrafficCap,
+			&i.Settings,
 			&i.State,
 			&i.Control,
 		); err != nil {
@@ -665,7 +671,7 @@ const readFlight = `-- name: ReadFlight :one
 SELECT f.id, f.version, f.slug, f.name, c.slug AS campaign, f.live, f.start_date, f.end_date, f.hard_stop,
     f.cpm_micros, f.cpc_micros, f.sold_views, f.sold_clicks, f.daily_cap_micros, f.daily_cap_from,
     f.pacing, f.pacing_interval_seconds, f.priority_multiplier, f.prioritize_ads_ctr,
-    f.targeting, f.traffic_cap, f.state, f.control
+    f.targeting, f.traffic_cap, f.settings, f.state, f.control
 FROM flights f JOIN campaigns c ON c.id = f.campaign
 WHERE f.slug = $1 AND f.hidden_at IS NULL
 `
@@ -692,6 +698,7 @@ type ReadFlightRow struct {
 	PrioritizeAdsCtr      bool
 	Targeting             []byte
 	TrafficCap            []byte
+	Settings              []byte
 	State                 string
 	Control               int64
 }
@@ -721,6 +728,7 @@ func (q *Queries) ReadFlight(ctx context.Context, slug string) (ReadFlightRow, e
 		&i.PrioritizeAdsCtr,
 		&i.Targeting,
 		&i.TrafficCap,
+		&i.Settings,
 		&i.State,
 		&i.Control,
 	)
@@ -794,7 +802,7 @@ UPDATE flights
 SET name = $2, campaign = $3, live = $4, start_date = $5, end_date = $6, hard_stop = $7, cpm_micros = $8,
     cpc_micros = $9, sold_views = $10, sold_clicks = $11, daily_cap_micros = $12, daily_cap_from = $13,
     pacing = $14, pacing_interval_seconds = $15, priority_multiplier = $16, prioritize_ads_ctr = $17,
-    targeting = $18, traffic_cap = $19, version = version + 1
+    targeting = $18, traffic_cap = $19, settings = $20, version = version + 1
 WHERE id = $1
 RETURNING version
 `
@@ -819,6 +827,7 @@ type UpdateFlightParams struct {
 	PrioritizeAdsCtr      bool
 	Targeting             []byte
 	TrafficCap            []byte
+	Settings              []byte
 }
 
 func (q *Queries) UpdateFlight(ctx context.Context, arg UpdateFlightParams) (int64, error) {
@@ -842,6 +851,7 @@ func (q *Queries) UpdateFlight(ctx context.Context, arg UpdateFlightParams) (int
 		arg.PrioritizeAdsCtr,
 		arg.Targeting,
 		arg.TrafficCap,
+		arg.Settings,
 	)
 	var version int64
 	err := row.Scan(&version)

@@ -567,7 +567,7 @@ func (q *Queries) SnapshotCampaigns(ctx context.Context) ([]SnapshotCampaignsRow
 const snapshotFlights = `-- name: SnapshotFlights :many
 SELECT id, slug, name, campaign, live, start_date, end_date, hard_stop, cpm_micros, cpc_micros,
     sold_views, sold_clicks, daily_cap_micros, daily_cap_from, pacing, pacing_interval_seconds,
-    priority_multiplier, prioritize_ads_ctr, targeting, traffic_cap, state, control
+    priority_multiplier, prioritize_ads_ctr, targeting, traffic_cap, settings, state, control
 FROM flights
 WHERE hidden_at IS NULL OR hidden_at > $1
 ORDER BY id
@@ -594,6 +594,7 @@ type SnapshotFlightsRow struct {
 	PrioritizeAdsCtr      bool
 	Targeting             []byte
 	TrafficCap            []byte
+	Settings              []byte
 	State                 string
 	Control               int64
 }
@@ -629,6 +630,7 @@ func (q *Queries) SnapshotFlights(ctx context.Context, hiddenAfter *time.Time) (
 			&i.PrioritizeAdsCtr,
 			&i.Targeting,
 			&i.TrafficCap,
+			&i.Settings,
 			&i.State,
 			&i.Control,
 		); err != nil {
