@@ -153,7 +153,7 @@ func (c *candidate) weigh(r *Request, p *Publisher, m moment) (int64, Reason) {
 	if capped && !p.affords(f.price, m.day) {
 		return 0, Lease
 	}
-	if len(r.Capped)+len(r.Taken) > 0 {
+	if len(r.Capped)+len(r.Taken) > 0 || r.Alone != 0 {
 		if reason := f.refusesClient(r); reason != None {
 			return 0, reason
 		}
@@ -176,12 +176,17 @@ func (f *Flight) stopped(m moment) Reason {
 	return None
 }
 
-// refusesClient checks what the client and its page have had.
+// refusesClient checks what the client and its page have had. A roadblock wants
+// a page to itself: it joins no other, and lets no other join.
 func (f *Flight) refusesClient(r *Request) Reason {
-	if contains(r.Capped, f.ID) {
+	switch {
+	case contains(r.Capped, f.ID):
 		return FrequencyCap
-	}
-	if !f.Roadblock && contains(r.Taken, f.Advertiser.ID) {
+	case r.Alone != 0:
+		if f.ID != r.Alone {
+			return Competing
+		}
+	case contains(r.Taken, f.Advertiser.ID), f.Roadblock && len(r.Taken) > 0:
 		return Competing
 	}
 	return None

@@ -3,6 +3,7 @@ package decision_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -209,8 +210,9 @@ func TestClientHasHadEnough(t *testing.T) {
 	}
 }
 
-func TestRoadblockMayFillThePage(t *testing.T) {
-	row, err := conformance.Row("f", "", "", "")
+// A roadblock has a page for itself or is not on it.
+func TestRoadblock(t *testing.T) {
+	row, err := conformance.Row("f advertiser=acme + g advertiser=bolt", "", "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,9 +224,27 @@ func TestRoadblockMayFillThePage(t *testing.T) {
 	var s decision.Scratch
 	var out decision.Outcome
 	r := row.Request.Decision(c)
-	r.Taken = []uint32{1}
-	if c.Decide(r, &s, noon.UnixMilli(), 1, &out); !out.Filled {
-		t.Errorf("refused: %v", out.Reason)
+	for _, page := range []struct {
+		name  string
+		taken []uint32
+		alone uint32
+		want  string
+	}{
+		{"nothing is on the page", nil, 0, "f g"},
+		{"the roadblock is", []uint32{1}, 1, "f"},
+		{"another advertiser is", []uint32{9}, 0, "g"},
+		{"a roadblock that is not in this catalog is", nil, 9, ""},
+	} {
+		r.Taken, r.Alone = page.taken, page.alone
+		seen := map[string]bool{}
+		for seed := range uint64(100) {
+			if c.Decide(r, &s, noon.UnixMilli(), seed, &out); out.Filled {
+				seen[out.Flight.Slug] = true
+			}
+		}
+		if got := strings.Join(slices.Sorted(maps.Keys(seen)), " "); got != page.want {
+			t.Errorf("%s: %q, want %q", page.name, got, page.want)
+		}
 	}
 }
 

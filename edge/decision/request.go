@@ -46,9 +46,11 @@ type Request struct {
 	ForceCampaign  string // slug
 
 	// Capped are flights that this client has seen often enough, Taken
-	// advertisers that are on this page already; both usually empty.
+	// advertisers that are on this page already; both usually empty. Alone is
+	// the roadblock that the page belongs to: nobody else is offered, 0 for none.
 	Capped []uint32
 	Taken  []uint32
+	Alone  uint32
 }
 
 // Outcome is a decision. Its pointers belong to the catalog and stay valid.

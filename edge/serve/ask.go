@@ -85,6 +85,9 @@ type ask struct {
 	wrong [fields]string // the value beside the field's name in the answer; "" where nothing is wrong
 	bad   bool           // something is, or was before a later value took its place
 
+	native bool  // this is for the native API
+	counts []int // of offers, by placement; for the native API
+
 	arena []byte // of strings that were escaped in JSON
 	lists [3][]byte
 	json  jsontext.Decoder
@@ -298,11 +301,11 @@ func (a *ask) tooManyPlacements() {
 	a.fail(placementsField, "Ensure this field has no more than 100 elements.")
 }
 
-// placementProblem is what is wrong with div_id, ad_type and priority, or with
-// the placement as a whole.
-type placementProblem [4]string
+// placementProblem is what is wrong with div_id, ad_type and priority, with the
+// placement as a whole, or with count.
+type placementProblem [5]string
 
-var placementNames = [len(placementProblem{})]string{"div_id", "ad_type", "priority", "non_field_errors"}
+var placementNames = [len(placementProblem{})]string{"div_id", "ad_type", "priority", "non_field_errors", "count"}
 
 // placementProblems are kept from the first placement that has one on.
 type placementProblems struct {
@@ -645,7 +648,7 @@ func typeName(k jsontext.Kind) string {
 
 func (a *ask) placementArray() error {
 	a.forget(placementsField)
-	a.placements = a.placements[:0]
+	a.placements, a.counts = a.placements[:0], a.counts[:0]
 	if kind := a.json.PeekKind(); kind != '[' {
 		a.notAList(placementsField, kind)
 		return a.json.SkipValue()
@@ -662,12 +665,13 @@ func (a *ask) placementArray() error {
 			}
 			continue
 		}
-		p, problem, err := a.placementObject()
+		p, count, problem, err := a.placementObject()
 		if err != nil {
 			return err
 		}
 		problems.add(problem)
 		a.placement(p)
+		a.counts = append(a.counts, count)
 	}
 	if _, err := a.json.ReadToken(); err != nil {
 		return err
@@ -683,21 +687,21 @@ func (a *ask) placementArray() error {
 	return nil
 }
 
-func (a *ask) placementObject() (p decision.Placement, problem placementProblem, err error) {
-	const divID, adType, priority, whole = 0, 1, 2, 3
+func (a *ask) placementObject() (p decision.Placement, count int, problem placementProblem, err error) {
+	const divID, adType, priority, whole, counted = 0, 1, 2, 3, 4
 	if kind := a.json.PeekKind(); kind != '{' {
 		problem[whole] = `Invalid data. Expected a dictionary, but got ` + typeName(kind) + `.`
-		return p, problem, a.json.SkipValue()
+		return p, count, problem, a.json.SkipValue()
 	}
 	if _, err := a.json.ReadToken(); err != nil {
-		return p, problem, err
+		return p, count, problem, err
 	}
 	problem[divID], problem[adType] = required, required
-	p.Priority = 1
+	p.Priority, count = 1, 1
 	for a.json.PeekKind() != '}' {
 		name, err := a.json.ReadValue()
 		if err != nil {
-			return p, problem, err
+			return p, count, problem, err
 		}
 		var which int
 		switch string(name) {
@@ -707,19 +711,26 @@ func (a *ask) placementObject() (p decision.Placement, problem placementProblem,
 			which = adType
 		case `"priority"`:
 			which = priority
+		case `"count"`:
+			if which = counted; !a.native {
+				which = -1
+			}
 		default:
+			which = -1
+		}
+		if which < 0 {
 			if err := a.json.SkipValue(); err != nil {
-				return p, problem, err
+				return p, count, problem, err
 			}
 			continue
 		}
 		v, err := a.json.ReadValue()
 		if err != nil {
-			return p, problem, err
+			return p, count, problem, err
 		}
 		s, wrong := a.scalar(v)
 		switch {
-		case wrong == notString && which == priority:
+		case wrong == notString && (which == priority || which == counted):
 			wrong = notInteger
 		case wrong != "":
 		case which == divID:
@@ -728,11 +739,13 @@ func (a *ask) placementObject() (p decision.Placement, problem placementProblem,
 			p.AdType, wrong = required1(s)
 		case which == priority:
 			p.Priority, wrong = integer(s, 1, 10)
+		case which == counted:
+			count, wrong = integer(s, 1, maxCount)
 		}
 		problem[which] = wrong
 	}
 	_, err = a.json.ReadToken()
-	return p, problem, err
+	return p, count, problem, err
 }
 
 // appendDetail appends an answer that is about the request as a whole.

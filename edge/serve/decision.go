@@ -11,6 +11,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"nearside/edge/creative"
 	"nearside/edge/decision"
 	"nearside/edge/visitor"
 	"nearside/sync/catalog"
@@ -41,7 +42,12 @@ func (s *Server) decision(ctx *fasthttp.RequestCtx, w *work) {
 	}
 	start := s.now()
 	w.took = 0
-	s.stats.Answers[s.decide(ctx, w, start)].Add(1)
+	s.observe(w, s.decide(ctx, w, start), start)
+}
+
+// observe counts what became of a decision request, and how long that took.
+func (s *Server) observe(w *work, a Answer, start time.Time) {
+	s.stats.Answers[a].Add(1)
 	if w.took == 0 {
 		w.took = s.now().Sub(start)
 	}
@@ -107,46 +113,13 @@ func (s *Server) decide(ctx *fasthttp.RequestCtx, w *work, start time.Time) Answ
 
 // choose makes the offer.
 func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher *decision.Publisher, base []byte, start time.Time) Answer {
-	a := &w.ask
 	now := start.UnixMilli()
-	var place visitor.Place
-	addr := a.userIP
-	if addr.IsValid() {
-		place = s.visitors.Places.Of(addr)
-	} else {
-		addr = s.client(ctx)
-		place = s.place(ctx, addr)
-	}
-	ua := a.userUA
-	if ua == nil {
-		ua = ctx.UserAgent()
-	}
-	agent := s.visitors.Agents.Of(ua, start)
-
-	page := a.url
-	if page == "" {
-		if referer := ctx.Referer(); len(referer) <= maxReferer && validURL(referer) {
-			page = text(referer)
-		}
-	}
-	r := &w.request
-	*r = decision.Request{
-		Publisher: publisher, Placements: a.placements, Keywords: a.keywords, CampaignTypes: a.types,
-		URL: page, Host: hostOf(page), Country: place.Country, State: place.State, Metro: place.Metro,
-		Mobile: agent.Mobile, PlacementIndex: a.placementIndex, ForceAd: a.forceAd, ForceCampaign: a.forceCampaign,
-	}
+	agent, client, counted := s.meet(ctx, w, l, publisher, start)
 	defer w.release() // what is pooled keeps no catalog alive
 
+	a, r := &w.ask, &w.request
 	forced := a.forceAd != "" || a.forceCampaign != ""
-	// Who asks not to be tracked is not counted over time.
-	counted := l.caps && !forced && visitor.ReadSignals(ctx.Request.Header.Peek("DNT"), ctx.Request.Header.Peek("Sec-GPC")) == 0
-	var key, client uint64
-	if publisher.CacheAds && !forced || counted || s.cfg.DebugHeaders {
-		client = s.visitors.Pseudonyms.Client(addr, ua, int32(catalog.DayOfMillis(now)))
-	}
-	if s.cfg.DebugHeaders {
-		debugVisitor(ctx, addr.String(), client, place)
-	}
+	var key uint64
 	if publisher.CacheAds && !forced {
 		key = s.stickyKey(w, client)
 		if c := &w.sticky; s.stickies.get(key, now, l, c) && c.ad.Of.State() == catalog.Run {
@@ -162,12 +135,7 @@ func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher 
 	}
 	out := &w.outcome
 	s.chooseAd(w, l, now, rand.Uint64())
-	for _, refused := range w.scratch.Refused() {
-		s.tally.Refusal(refused.Flight.ID, uint8(refused.Reason))
-	}
-	if !forced && out.Reason != decision.MultiplePlacements && out.Reason != decision.MobileIgnored {
-		s.sampleRefusals(w, l, now)
-	}
+	s.noteRefusals(w, l, now)
 	var nonce []byte
 	if out.Filled {
 		nonce = s.seal(w, l, out, agent, now)
@@ -180,11 +148,11 @@ func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher 
 			}
 			ctx.Response.Header.Set("X-Adserver-Reason", reason)
 		}
-		s.tally.Decision(publisher.ID, place.Country, 0)
+		s.tally.Decision(publisher.ID, r.Country, 0)
 		w.finish(ctx, append(w.body(ctx), '{', '}'), s.now().Sub(start))
 		return Empty
 	}
-	s.tally.Decision(publisher.ID, place.Country, out.Flight.ID)
+	s.tally.Decision(publisher.ID, r.Country, out.Flight.ID)
 	if counted && out.Flight.FrequencyCap > 0 {
 		s.frequencies.count(client, out.Flight, start.Unix())
 	}
@@ -192,6 +160,47 @@ func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher 
 		s.keep(w, key, l, publisher, out, nonce, now)
 	}
 	return Filled
+}
+
+// meet finds out who asks and fills w.request; client is 0 where nothing needs
+// it, counted says whether frequency caps apply.
+func (s *Server) meet(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher *decision.Publisher, start time.Time) (agent visitor.Agent, client uint64, counted bool) {
+	a := &w.ask
+	var place visitor.Place
+	addr := a.userIP
+	if addr.IsValid() {
+		place = s.visitors.Places.Of(addr)
+	} else {
+		addr = s.client(ctx)
+		place = s.place(ctx, addr)
+	}
+	ua := a.userUA
+	if ua == nil {
+		ua = ctx.UserAgent()
+	}
+	agent = s.visitors.Agents.Of(ua, start)
+
+	page := a.url
+	if page == "" {
+		if referer := ctx.Referer(); len(referer) <= maxReferer && validURL(referer) {
+			page = text(referer)
+		}
+	}
+	w.request = decision.Request{
+		Publisher: publisher, Placements: a.placements, Keywords: a.keywords, CampaignTypes: a.types,
+		URL: page, Host: hostOf(page), Country: place.Country, State: place.State, Metro: place.Metro,
+		Mobile: agent.Mobile, PlacementIndex: a.placementIndex, ForceAd: a.forceAd, ForceCampaign: a.forceCampaign,
+	}
+	forced := a.forceAd != "" || a.forceCampaign != ""
+	// Who asks not to be tracked is not counted over time.
+	counted = l.caps && !forced && visitor.ReadSignals(ctx.Request.Header.Peek("DNT"), ctx.Request.Header.Peek("Sec-GPC")) == 0
+	if publisher.CacheAds && !forced || counted || s.cfg.DebugHeaders {
+		client = s.visitors.Pseudonyms.Client(addr, ua, int32(catalog.DayOfMillis(start.UnixMilli())))
+	}
+	if s.cfg.DebugHeaders {
+		debugVisitor(ctx, addr.String(), client, place)
+	}
+	return agent, client, counted
 }
 
 // forcedNonce stands for an offer that never counts.
@@ -245,24 +254,30 @@ func (s *Server) seal(w *work, l *loaded, out *decision.Outcome, agent visitor.A
 
 // offer answers with an ad, or reports that it cannot be shown.
 func (s *Server) offer(ctx *fasthttp.RequestCtx, w *work, l *loaded, ad *decision.Ad, placement int, nonce, base []byte, start time.Time) bool {
+	body := s.rendered(w, l, ad, placement, nonce, base)
+	if body == nil {
+		return false
+	}
+	w.finish(ctx, body.Append(w.body(ctx), &w.fill), s.now().Sub(start))
+	return true
+}
+
+// rendered is the body of an ad in a placement, with what fills its holes in
+// w.fill; nil where it cannot be shown.
+func (s *Server) rendered(w *work, l *loaded, ad *decision.Ad, placement int, nonce, base []byte) *creative.Offer {
 	r := &w.request
 	if placement >= len(r.Placements) {
-		return false
+		return nil
 	}
 	kind := l.catalog.AdType(r.Placements[placement].AdType)
 	if kind == nil {
-		return false
-	}
-	body := l.offer(ad, kind, r.Publisher.RenderPixel, &s.stats)
-	if body == nil {
-		return false
+		return nil
 	}
 	w.fill.Base, w.fill.Nonce, w.fill.Div, w.fill.Bids = base, nonce, r.Placements[placement].DivID, nil
 	if r.Publisher.SendBidRate {
 		w.fill.Bids = l.bids[ad.Of.Index]
 	}
-	w.finish(ctx, body.Append(w.body(ctx), &w.fill), s.now().Sub(start))
-	return true
+	return l.offer(ad, kind, r.Publisher.RenderPixel, &s.stats)
 }
 
 // keep makes an offer sticky.
@@ -388,8 +403,7 @@ func validCallback(b []byte) bool {
 // readBody reads a POST, or answers what is wrong with it.
 func (w *work) readBody(ctx *fasthttp.RequestCtx) (Answer, bool) {
 	body := ctx.PostBody()
-	kind, _, _ := bytes.Cut(ctx.Request.Header.ContentType(), []byte(";"))
-	if len(body) > 0 && !equalFold(bytes.TrimSpace(kind), "application/json") {
+	if len(body) > 0 && !isJSON(ctx) {
 		w.fail(ctx, fasthttp.StatusUnsupportedMediaType, "Unsupported media type in request, expected application/json.")
 		return Malformed, false
 	}
@@ -404,6 +418,12 @@ func (w *work) readBody(ctx *fasthttp.RequestCtx) (Answer, bool) {
 		return Malformed, false
 	}
 	return 0, true
+}
+
+// isJSON reports whether the body says that it is JSON.
+func isJSON(ctx *fasthttp.RequestCtx) bool {
+	kind, _, _ := bytes.Cut(ctx.Request.Header.ContentType(), []byte(";"))
+	return equalFold(bytes.TrimSpace(kind), "application/json")
 }
 
 // body is the response's own buffer, begun as JSONP where that was asked for.

@@ -11,6 +11,10 @@
 // Judge has made it durable; a view whose record cannot be kept is 503, so that
 // whoever retries still counts. A click always leads to the advertiser.
 //
+// The native API, POST /v1/decisions, answers all slots of a page in one call with
+// the same offers; no advertiser is on a page twice but for a roadblock, which
+// has the page to itself. POST /v1/decisions/explain says why; it changes nothing.
+//
 // # How it fails
 //
 // Without a catalog decisions are 503. Where the Judge gives no sequence number

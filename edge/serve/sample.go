@@ -22,6 +22,17 @@ type sampler struct {
 	since atomic.Int64 // decisions
 }
 
+// noteRefusals counts what the decision in w refused on its way. Where the gate
+// refused, or the request names its ad, nothing is said about flights.
+func (s *Server) noteRefusals(w *work, l *loaded, now int64) {
+	for _, refused := range w.scratch.Refused() {
+		s.tally.Refusal(refused.Flight.ID, uint8(refused.Reason))
+	}
+	if out := &w.outcome; !out.Forced && out.Reason != decision.MultiplePlacements && out.Reason != decision.MobileIgnored {
+		s.sampleRefusals(w, l, now)
+	}
+}
+
 // sampleRefusals counts why flights do not match the request in w, if it is its
 // turn.
 func (s *Server) sampleRefusals(w *work, l *loaded, now int64) {

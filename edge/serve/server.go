@@ -45,6 +45,7 @@ type Config struct {
 	BlockedAgents, BlockedReferrers []*regexp.Regexp
 	LimitedASNs                     map[uint32]bool
 	ASNRates                        []Rate
+	OperatorTokens                  [][32]byte       // SHA-256 of each token that may have any decision explained
 	Now                             func() time.Time // nil: the clock
 	ReadTimeout                     time.Duration    // of one whole request; 0: 5 s
 	Log                             *slog.Logger     // nil: none
@@ -107,6 +108,8 @@ type Server struct {
 	views       *limiter
 	clicks      *limiter
 	asns        *limiter
+	explains    *limiter
+	explaining  sync.Mutex          // one explanation at a time
 	blocked     map[netip.Addr]bool // BlockedIPs of one address each
 	works       sync.Pool
 	http        *fasthttp.Server
@@ -128,7 +131,7 @@ func New(cfg Config, judge Judge, tally Tally, visitors Visitors, ready func() b
 	s := &Server{
 		cfg: cfg, judge: judge, tally: tally, visitors: visitors, ready: ready,
 		now: cfg.Now, log: cfg.Log, seed: maphash.MakeSeed(),
-		views: newLimiter(viewRates), clicks: newLimiter(clickRates), asns: newLimiter(cfg.ASNRates),
+		views: newLimiter(viewRates), clicks: newLimiter(clickRates), asns: newLimiter(cfg.ASNRates), explains: newLimiter(explainRates),
 		blocked: map[netip.Addr]bool{},
 	}
 	if s.now == nil {
@@ -265,6 +268,11 @@ type work struct {
 	number   []byte
 	took     time.Duration // of the decision, 0 while it is not known
 	capped   []uint32
+
+	// Of the native API.
+	slot  []decision.Placement // alternatives for one
+	count int                  // offers wanted for it
+	taken []uint32
 }
 
 // Paths of the port.
@@ -300,6 +308,16 @@ func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
 		s.beacon(ctx, w, Click, path[len(clickPrefix):])
 	case hasPrefix(path, viewTimePrefx):
 		s.beacon(ctx, w, ViewTime, path[len(viewTimePrefx):])
+	case string(path) == nativePath:
+		if native(ctx) {
+			start := s.now()
+			w.took, w.callback = 0, w.callback[:0]
+			s.observe(w, s.page(ctx, w, start), start)
+		}
+	case string(path) == explainPath:
+		if native(ctx) {
+			s.explain(ctx, w, s.now())
+		}
 	case string(path) == readyPath:
 		noStore(ctx)
 		ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -51,18 +52,19 @@ type settings struct {
 	MaxOffline       time.Duration `help:"How long leases should last without the core." env:"NEARSIDE_MAX_OFFLINE" default:"4h"`
 	FenceAfter       time.Duration `help:"After how long the core closes silent holders; paid offers stop an hour before." env:"NEARSIDE_FENCE_AFTER" default:"24h"`
 
-	TrustedProxies int            `help:"How many proxies append to X-Forwarded-For before this node." env:"NEARSIDE_TRUSTED_PROXIES" default:"0"`
-	ClientIPHeader string         `help:"Header in which a trusted CDN sends the client's address; wins over trusted-proxies." env:"NEARSIDE_CLIENT_IP_HEADER" name:"client-ip-header" placeholder:"NAME"`
-	CountryHeader  string         `help:"Header in which a trusted CDN sends the client's country." env:"NEARSIDE_COUNTRY_HEADER" placeholder:"NAME"`
-	GeoFile        string         `help:"MMDB file of countries or cities; without it the built-in country database." env:"NEARSIDE_GEO_FILE" placeholder:"FILE"`
-	InternalIPs    []netip.Prefix `help:"Networks whose views and clicks do not count." env:"NEARSIDE_INTERNAL_IPS" name:"internal-ips" placeholder:"CIDR"`
-	BlocklistFile  string         `help:"YAML file of what else does not count: agents and referrers (regular expressions), ips (CIDR), asns and asn_rates (events/seconds)." env:"NEARSIDE_BLOCKLIST_FILE" placeholder:"FILE"`
-	RateLimits     bool           `help:"Limit the views and clicks of one address." env:"NEARSIDE_RATE_LIMITS" default:"true" negatable:""`
-	DebugHeaders   bool           `help:"Send X-Adserver-Reason and what is known of the visitor." env:"NEARSIDE_DEBUG_HEADERS"`
-	CPUs           int            `help:"Processors to use; 0: all that there are." env:"NEARSIDE_CPUS" name:"cpus" default:"0"`
+	TrustedProxies    int            `help:"How many proxies append to X-Forwarded-For before this node." env:"NEARSIDE_TRUSTED_PROXIES" default:"0"`
+	ClientIPHeader    string         `help:"Header in which a trusted CDN sends the client's address; wins over trusted-proxies." env:"NEARSIDE_CLIENT_IP_HEADER" name:"client-ip-header" placeholder:"NAME"`
+	CountryHeader     string         `help:"Header in which a trusted CDN sends the client's country." env:"NEARSIDE_COUNTRY_HEADER" placeholder:"NAME"`
+	GeoFile           string         `help:"MMDB file of countries or cities; without it the built-in country database." env:"NEARSIDE_GEO_FILE" placeholder:"FILE"`
+	InternalIPs       []netip.Prefix `help:"Networks whose views and clicks do not count." env:"NEARSIDE_INTERNAL_IPS" name:"internal-ips" placeholder:"CIDR"`
+	BlocklistFile     string         `help:"YAML file of what else does not count: agents and referrers (regular expressions), ips (CIDR), asns and asn_rates (events/seconds)." env:"NEARSIDE_BLOCKLIST_FILE" placeholder:"FILE"`
+	RateLimits        bool           `help:"Limit the views and clicks of one address." env:"NEARSIDE_RATE_LIMITS" default:"true" negatable:""`
+	DebugHeaders      bool           `help:"Send X-Adserver-Reason and what is known of the visitor." env:"NEARSIDE_DEBUG_HEADERS"`
+	OperatorTokenFile string         `help:"File with the tokens, one a line, whose bearers may have any decision explained. Without it, only publishers' tokens explain their own." env:"NEARSIDE_OPERATOR_TOKEN_FILE" placeholder:"FILE"`
 
 	blocklist  blocklist
 	gossipKeys [][]byte
+	operators  [][32]byte // SHA-256 of their tokens
 }
 
 // name is what a region or node may be called: it stands in metrics, in host
@@ -118,15 +120,15 @@ func (s *settings) Validate() error {
 			return fmt.Errorf("%s: expected the name of a header, not %q", h.key, h.header)
 		}
 	}
-	if s.CPUs < 0 || s.CPUs > 4096 {
-		return fmt.Errorf("--cpus: expected 0 to 4096, not %d", s.CPUs)
-	}
 	if len(s.Seeds) > 0 && s.GossipKeyFile == "" {
 		return errors.New("--gossip-key-file: expected, since there are --seeds")
 	}
 	var err error
 	if s.gossipKeys, err = readKeys(s.GossipKeyFile); err != nil {
 		return fmt.Errorf("--gossip-key-file: %w", err)
+	}
+	if s.operators, err = readTokens(s.OperatorTokenFile); err != nil {
+		return fmt.Errorf("--operator-token-file: %w", err)
 	}
 	if s.blocklist, err = readBlocklist(s.BlocklistFile); err != nil {
 		return fmt.Errorf("--blocklist-file: %w", err)
@@ -180,6 +182,29 @@ func readKeys(file string) (keys [][]byte, err error) {
 		return nil, fmt.Errorf("%s: no key in it", file)
 	}
 	return keys, nil
+}
+
+// readTokens reads the hashes of operators' tokens. Errors do not say what the
+// file holds.
+func readTokens(file string) (hashes [][32]byte, err error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := readFile(file)
+	if err != nil {
+		return nil, err
+	}
+	const shortest = 16 // characters: what is shorter could be guessed
+	for i, token := range strings.Fields(string(text)) {
+		if len(token) < shortest {
+			return nil, fmt.Errorf("%s: token %d: expected at least %d characters", file, i+1, shortest)
+		}
+		hashes = append(hashes, sha256.Sum256([]byte(token)))
+	}
+	if len(hashes) == 0 {
+		return nil, fmt.Errorf("%s: no token in it", file)
+	}
+	return hashes, nil
 }
 
 // readFile reads a small file whole.

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -65,9 +64,6 @@ type edge struct {
 // open makes the parts and takes the state directory and the ports, but serves
 // nothing yet.
 func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err error) {
-	if s.CPUs > 0 {
-		runtime.GOMAXPROCS(s.CPUs)
-	}
 	e = &edge{log: log}
 	defer func() {
 		if err != nil {
@@ -106,7 +102,8 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 		InternalIPs:   s.InternalIPs,
 		BlockedIPs:    s.blocklist.IPs, BlockedAgents: s.blocklist.Agents, BlockedReferrers: s.blocklist.Referrers,
 		LimitedASNs: s.blocklist.ASNs, ASNRates: s.blocklist.ASNRates,
-		Log: log,
+		OperatorTokens: s.operators,
+		Log:            log,
 	}, judge{e.keeper}, e.tally, visitors, e.ready.Load)
 	if err != nil {
 		return e, err
