@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -226,7 +227,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("/%00?%ff=%zz", "", "", "")
 	a := described()
 	f.Fuzz(func(t *testing.T, target, ifMatch, authorization, encoding string) {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		path, rest, _ := strings.Cut(target, "?")
 		r.URL = &url.URL{Path: path, RawQuery: rest}
 		if readable(r.URL) {

@@ -53,7 +53,9 @@ type Publisher struct {
 	db  *postgres.DB
 	log *slog.Logger
 
-	wake chan struct{} // holds one token while there may be something new
+	// Each holds one token while there may be something new: controls do not
+	// wait behind a build.
+	wakeCatalog, wakeControls chan struct{}
 
 	gap, poll time.Duration // MinGap and how often to look without a notification; tests change them
 
@@ -80,8 +82,8 @@ type Stats struct {
 func New(db *postgres.DB, log *slog.Logger) *Publisher {
 	return &Publisher{
 		db: db, log: log,
-		wake: make(chan struct{}, 1),
-		gap:  MinGap, poll: poll,
+		wakeCatalog: make(chan struct{}, 1), wakeControls: make(chan struct{}, 1),
+		gap: MinGap, poll: poll,
 		controls:    map[uint32]*wire.Control{},
 		subscribers: map[chan struct{}]struct{}{},
 	}
@@ -153,9 +155,11 @@ func (p *Publisher) Subscribe(ctx context.Context) <-chan struct{} {
 
 // Wake says that something may have changed; it never waits.
 func (p *Publisher) Wake() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
+	for _, wake := range []chan struct{}{p.wakeControls, p.wakeCatalog} {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -165,7 +169,8 @@ func (p *Publisher) Run(ctx context.Context) {
 	var parts sync.WaitGroup
 	parts.Go(func() { p.listen(ctx) })
 	parts.Go(func() { p.forget(ctx) })
-	p.loop(ctx)
+	parts.Go(func() { p.follow(ctx, "read controls", p.wakeControls, 0, p.refreshControls) })
+	p.follow(ctx, "publish the catalog", p.wakeCatalog, p.gap, p.refreshCatalog)
 	parts.Wait()
 }
 
@@ -178,39 +183,34 @@ func (p *Publisher) Prime(ctx context.Context) error {
 	return p.refreshCatalog(ctx)
 }
 
-func (p *Publisher) loop(ctx context.Context) {
+// follow refreshes at once, at every wake, and every now and then besides;
+// gap, and what the last refresh took if there is a gap at all, is the least
+// time between two.
+func (p *Publisher) follow(ctx context.Context, doing string, wake <-chan struct{}, gap time.Duration, refresh func(context.Context) error) {
 	tick := time.NewTicker(p.poll)
 	defer tick.Stop()
-	gap := time.NewTimer(0) // fires when the next build may start
-	defer gap.Stop()
-	due, free := true, false
-	for {
+	for ctx.Err() == nil {
+		start := time.Now()
+		if err := refresh(ctx); err != nil {
+			p.failed(ctx, doing, err)
+		}
+		if gap > 0 {
+			pause(ctx, max(gap, time.Since(start)))
+		}
 		select {
 		case <-ctx.Done():
-			return
 		case <-tick.C:
-			due = true
-		case <-p.wake:
-			due = true
-		case <-gap.C:
-			free = true
+		case <-wake:
 		}
-		if !due {
-			continue
-		}
-		// Controls go out at once, whatever the builds do.
-		if err := p.refreshControls(ctx); err != nil {
-			p.failed(ctx, "read controls", err)
-		}
-		if !free {
-			continue
-		}
-		due, free = false, false
-		start := time.Now()
-		if err := p.refreshCatalog(ctx); err != nil {
-			p.failed(ctx, "publish the catalog", err)
-		}
-		gap.Reset(max(p.gap, time.Since(start)))
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 
@@ -230,10 +230,7 @@ func (p *Publisher) listen(ctx context.Context) {
 			return
 		}
 		p.log.Warn("lost the notifications of the database; listening again", "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
+		pause(ctx, time.Second)
 	}
 }
 

@@ -171,7 +171,7 @@ func TestTwoCores(t *testing.T) {
 	version := first.load(t, document)
 	second.wait(t, "the other core's write", second.has(version))
 	first.wait(t, "its own write", first.has(version))
-	pause(t, second, "pause")
+	say(t, second, "pause")
 	first.wait(t, "the other core's pause", func() bool { return first.publisher.ControlVersion() == 1 })
 
 	third := open(t, url)
@@ -194,8 +194,8 @@ func TestTwoCores(t *testing.T) {
 	}
 }
 
-// pause says a control through the database alone, as the API does.
-func pause(t *testing.T, c *core, verb string) {
+// say says a control through the database alone, as the API does.
+func say(t *testing.T, c *core, verb string) {
 	t.Helper()
 	text, _, err := c.api.CreateToken(t.Context(), "test", admin.Token{Name: verb, Role: admin.RoleAdmin})
 	if err != nil {
@@ -251,7 +251,7 @@ func TestControlsDoNotWait(t *testing.T) {
 	c.run(t)
 	c.wait(t, "the first build", c.has(version))
 	for i, verb := range []string{"pause", "resume", "kill"} {
-		pause(t, c, verb)
+		say(t, c, verb)
 		c.wait(t, verb, func() bool { return c.publisher.ControlVersion() == uint64(i+1) })
 		got := c.publisher.Controls(uint64(i))
 		if len(got) != 1 || got[0].State != []uint32{uint32(catalog.Pause), uint32(catalog.Run), uint32(catalog.Kill)}[i] {
@@ -264,6 +264,41 @@ func TestControlsDoNotWait(t *testing.T) {
 	if !c.has(version)() {
 		t.Error("a version was built although none may be: the test shows nothing")
 	}
+}
+
+// TestControlsPassABuild pauses while a build stands still.
+func TestControlsPassABuild(t *testing.T) {
+	url := testpg.New(t)
+	c := open(t, url)
+	version := c.load(t, document)
+	c.publisher.Pace(time.Millisecond, time.Hour)
+	c.run(t)
+	c.wait(t, "the first build", c.has(version))
+
+	locker, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = locker.Close(context.WithoutCancel(t.Context())) }()
+	// A build reads the ads, a pause does not.
+	if _, err := locker.Exec(t.Context(), `BEGIN; LOCK TABLE ads IN ACCESS EXCLUSIVE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	version = c.load(t, "topics: [{slug: go, name: Go}]")
+	for waiting := false; !waiting; { // until the build stands
+		if err := locker.QueryRow(t.Context(), `SELECT count(*) > 0 FROM pg_locks WHERE NOT granted`).Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say(t, c, "pause")
+	c.wait(t, "the pause", func() bool { return c.publisher.ControlVersion() == 1 })
+	if c.has(version)() {
+		t.Error("the build did not stand still: the test shows nothing")
+	}
+	if _, err := locker.Exec(t.Context(), `COMMIT`); err != nil {
+		t.Fatal(err)
+	}
+	c.wait(t, "the catalog with the pause", c.has(version+1))
 }
 
 // TestHiddenFlight keeps a deleted flight for a day, killed, so that clicks

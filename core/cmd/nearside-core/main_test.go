@@ -266,6 +266,31 @@ func TestServe(t *testing.T) {
 			t.Errorf("port %d %s: %d %.200s, want %d with %s", c.port, c.path, status, text, c.status, c.holds)
 		}
 	}
+	for _, c := range []struct {
+		about  string
+		body   string
+		header string
+		status int
+	}{
+		{"headers without end", `{}`, strings.Repeat("x", 32<<10), http.StatusRequestHeaderFieldsTooLarge},
+		{"a body without end", `{"slug":"x","name":"` + strings.Repeat("x", 4<<20) + `"}`, "", http.StatusRequestEntityTooLarge},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/v1/topics", base), strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(token))
+		r.Header.Set("X-Much", c.header)
+		answer, err := client.Do(r)
+		if err != nil {
+			t.Errorf("%s: %v", c.about, err)
+			continue
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != c.status {
+			t.Errorf("%s: %d, want %d", c.about, answer.StatusCode, c.status)
+		}
+	}
 	// A second core on the same ports says which flag is wrong and ends.
 	if _, err := core(t, "", "serve", "--database-url="+url, fmt.Sprintf("--admin-listen=127.0.0.1:%d", base)); err == nil || !strings.Contains(err.Error(), "--admin-listen") {
 		t.Errorf("a second core on the same port: %v", err)
