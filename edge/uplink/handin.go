@@ -74,10 +74,7 @@ func (u *Uplink) handInOne(ctx context.Context, f statedir.Former) (keep bool, e
 	}
 	seal, err := u.k.FormerSeal(f)
 	if err != nil {
-		if errors.Is(err, journal.ErrCorrupt) || errors.Is(err, holder.ErrHistory) {
-			return true, err
-		}
-		return true, &lineError{err}
+		return true, lasting(err)
 	}
 	cursor, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal})
 	if err != nil {
@@ -100,10 +97,22 @@ func (u *Uplink) handInOne(ctx context.Context, f statedir.Former) (keep bool, e
 			return err
 		})
 	if err != nil {
-		return true, fmt.Errorf("hand in holder %d: %w", f.Holder, err)
+		return true, lasting(fmt.Errorf("hand in holder %d: %w", f.Holder, err))
 	}
 	if _, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal, Last: true}); err != nil {
 		return true, err
 	}
 	return false, nil
+}
+
+// lasting is err where trying again cannot help: the journal is damaged, is
+// older than the core's cursor, or was refused for good. Whatever else keeps it
+// from being read or adopted, a full disk for one, passes.
+func lasting(err error) error {
+	var refused *connect.Error
+	switch {
+	case errors.Is(err, journal.ErrCorrupt), errors.Is(err, holder.ErrHistory), errors.Is(err, keeper.ErrBehind), errors.As(err, &refused):
+		return err
+	}
+	return &lineError{err}
 }

@@ -630,6 +630,35 @@ func TestDrainSaysThatAFormerHolderIsLeft(t *testing.T) {
 	})
 }
 
+// Whatever call of the disk fails while a former holder is read, it stays until
+// the core has all of it.
+func TestAFormerHolderOutlivesAFailingDisk(t *testing.T) {
+	for n := 1; n <= 24; n++ {
+		inBubble(t, func(t *testing.T, s *server, e *edge) {
+			e.start()
+			pass(2 * time.Second)
+			s.set(func() { s.noHandIn = true })
+			s.core.Fence(1)
+			pass(3 * time.Second)
+			if left := len(e.Former()); left != 1 {
+				t.Fatalf("%d former holders, want 1", left)
+			}
+			e.fs.FailAt(faultfs.Any, n, "journal-1/", faultfs.ErrIO)
+			s.set(func() { s.noHandIn = false })
+			pass(40 * time.Second)
+			s.core.Do(func() {
+				if left := len(e.Former()); left != 0 || !s.core.Holders[1].Handed {
+					t.Errorf("call %d failed: %d former holders left, handed in: %v", n, left, s.core.Holders[1].Handed)
+				}
+			})
+			// The process ends where the journal cannot be removed afterwards.
+			if err := e.stop(); err != nil && !errors.Is(err, faultfs.ErrIO) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestSupersededEnds(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server, e *edge) {
 		e.start()
