@@ -92,6 +92,9 @@ func TestKilledBetweenABatchAndItsReply(t *testing.T) {
 		}
 		cancel()
 		proxies[1].After(nil)
+		if views := f.state(t).Delivery.Views; views != int64(total+answered) {
+			t.Errorf("round %d: the batch was to hold %d views, and the core has taken %d: the kill shows nothing", round, answered, views-int64(total))
+		}
 		restart(t, 1)
 		each(t, len(offers), 16, func(i int) error { return seen(t.Context(), offers[i]) })
 		total += len(offers)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"nearside/dev/world"
 )
 
@@ -28,14 +31,23 @@ type devUp struct {
 	stderr lockedBuffer
 }
 
-func startUp(t *testing.T, args ...string) *devUp {
-	t.Helper()
-	u := &devUp{cmd: exec.Command(filepath.Join(programs, "nearside-dev"), append([]string{"up"}, args...)...), rest: make(chan string, 1)}
+// upCommand is nearside-dev up, with database as its NEARSIDE_DATABASE_URL.
+func upCommand(database string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(programs, "nearside-dev"), append([]string{"up"}, args...)...)
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "NEARSIDE_") {
-			u.cmd.Env = append(u.cmd.Env, kv)
+			cmd.Env = append(cmd.Env, kv)
 		}
 	}
+	if database != "" {
+		cmd.Env = append(cmd.Env, "NEARSIDE_DATABASE_URL="+database)
+	}
+	return cmd
+}
+
+func startUp(t *testing.T, database string, args ...string) *devUp {
+	t.Helper()
+	u := &devUp{cmd: upCommand(database, args...), rest: make(chan string, 1)}
 	u.cmd.Stderr = &u.stderr
 	stdout, err := u.cmd.StdoutPipe()
 	if err != nil {
@@ -153,7 +165,7 @@ func TestNearsideDevUp(t *testing.T) {
 	dir := filepath.Join(parent, "state")
 	args := []string{"--dir", dir, "--base-port", fmt.Sprint(base), "--regions", "here,there", "--nodes", "1"}
 
-	u := startUp(t, append(args, "--traffic", "40", "--restart-after", "300ms")...)
+	u := startUp(t, "", append(args, "--traffic", "40", "--restart-after", "300ms")...)
 	port := func(n int) string { return fmt.Sprintf("http://127.0.0.1:%d", base+n) }
 	if u.ready.Admin != port(0) || u.ready.Sync != port(1) || !strings.Contains(u.ready.DatabaseURL, fmt.Sprintf("127.0.0.1:%d/", base+3)) {
 		t.Errorf("%+v", u.ready)
@@ -185,7 +197,7 @@ func TestNearsideDevUp(t *testing.T) {
 			{args, fmt.Sprintf("in use by another nearside-dev (pid %d)", u.cmd.Process.Pid)},
 			{[]string{"--dir", filepath.Join(parent, "other"), "--base-port", fmt.Sprint(base)}, fmt.Sprintf("port %d, for the core's admin API, is in use", base)},
 		} {
-			out, err := exec.Command(filepath.Join(programs, "nearside-dev"), append([]string{"up"}, c.args...)...).CombinedOutput()
+			out, err := upCommand("", c.args...).CombinedOutput()
 			if err == nil || !strings.Contains(string(out), c.want) || bytes.Count(out, []byte("\n")) != 1 {
 				t.Errorf("%v: %s", err, out)
 			}
@@ -214,7 +226,7 @@ func TestNearsideDevUp(t *testing.T) {
 	eventually(t, 20*time.Second, "sample traffic is counted again", func() bool { return u.views(t) > before })
 	u.stop(t, syscall.SIGTERM)
 
-	u = startUp(t, append(args, "--traffic", "0")...)
+	u = startUp(t, "", append(args, "--traffic", "0")...)
 	kept := u.views(t)
 	if kept < before {
 		t.Errorf("the second run knows of %d views, the first had %d", kept, before)
@@ -228,7 +240,72 @@ func TestNearsideDevUp(t *testing.T) {
 	}
 	u.stop(t, syscall.SIGINT)
 
-	u = startUp(t, append(args, "--traffic", "0", "--fresh")...)
+	u = startUp(t, "", append(args, "--traffic", "0", "--fresh")...)
+	if n := u.views(t); n != 0 {
+		t.Errorf("afresh there are %d views", n)
+	}
+	u.stop(t, syscall.SIGINT)
+}
+
+// With NEARSIDE_DATABASE_URL nearside-dev up uses that database. State that
+// belongs to another one is refused; --fresh empties a database of nearside's,
+// and no other.
+func TestNearsideDevUpWithADatabaseOfYours(t *testing.T) {
+	base, err := freePorts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := here.Ready().DatabaseURL
+	yours := func(name string) string { return strings.Replace(server, "/nearside?", "/"+name+"?", 1) }
+	execute := func(url, statement string) {
+		t.Helper()
+		conn, err := pgx.Connect(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(t.Context())
+		if _, err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"one", "two", "three"} {
+		execute(server, "CREATE DATABASE "+name)
+		t.Cleanup(func() {
+			conn, err := pgx.Connect(context.Background(), server)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close(context.Background())
+			if _, err := conn.Exec(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	args := []string{"--dir", filepath.Join(t.TempDir(), "state"), "--base-port", fmt.Sprint(base), "--regions", "here", "--traffic", "0"}
+	u := startUp(t, yours("one"), args...)
+	if u.ready.DatabaseURL != yours("one") {
+		t.Errorf("it uses %s", u.ready.DatabaseURL)
+	}
+	u.stop(t, syscall.SIGINT)
+
+	execute(yours("three"), "CREATE TABLE precious (id int)")
+	for _, c := range []struct {
+		database, want string
+		args           []string
+	}{
+		{yours("two"), "belongs to another database", args},
+		{yours("three"), "holds tables that are not nearside's", append(args, "--fresh")},
+		{"postgres://nobody@127.0.0.1:1/none", "NEARSIDE_DATABASE_URL: ", args},
+	} {
+		out, err := upCommand(c.database, c.args...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), c.want) {
+			t.Errorf("%s: %v, %s", c.database, err, out)
+		}
+	}
+	execute(yours("three"), "SELECT id FROM precious")
+
+	u = startUp(t, yours("one"), append(args, "--fresh")...)
 	if n := u.views(t); n != 0 {
 		t.Errorf("afresh there are %d views", n)
 	}
@@ -245,7 +322,7 @@ func TestNearsideDevRefuses(t *testing.T) {
 		{"--base-port=70000", "--base-port: expected"},
 		{"--colour", "unknown flag --colour"},
 	} {
-		out, err := exec.Command(filepath.Join(programs, "nearside-dev"), "up", "--dir", t.TempDir(), c.args).CombinedOutput()
+		out, err := upCommand("", "--dir", t.TempDir(), c.args).CombinedOutput()
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), c.want) || bytes.Count(out, []byte("\n")) != 1 {
 			t.Errorf("%s: %v, %s", c.args, err, out)
