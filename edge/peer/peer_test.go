@@ -118,7 +118,9 @@ func TestASilentHomeIsGivenUp(t *testing.T) {
 	addr, _ := serve(t, h, key)
 	defer close(h.wait)
 	c := client(t, 20*time.Millisecond, key)
-	if _, err := c.Judge(t.Context(), addr, &wire.Event{Kind: 1, Holder: 7}); !errors.Is(err, context.DeadlineExceeded) {
+	// Both sides know the deadline, and either may be the first to say so.
+	_, err := c.Judge(t.Context(), addr, &wire.Event{Kind: 1, Holder: 7})
+	if !errors.Is(err, context.DeadlineExceeded) && connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("%v, want the deadline", err)
 	}
 }
