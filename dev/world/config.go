@@ -19,6 +19,7 @@ type Config struct {
 	BasePort     int           // ports are counted from here, as CONTRIBUTING.md says
 	Regions      []string      // their names, in the order of their ports
 	Nodes        int           // edges per region
+	Cores        int           // cores on the one database; 0 is 1
 	RestartAfter time.Duration // how long the dead stay dead; Never
 	Fresh        bool          // throw the old state away
 	Programs     string        // directory of nearside-core and nearside-edge
@@ -29,13 +30,14 @@ type Config struct {
 	EdgeArgs     []string      // further arguments of nearside-edge
 
 	// Via, where it is not nil, says at which address the edge of that name
-	// finds the core whose sync API is at url: tests put a proxy between.
+	// finds a core whose sync API is at url: tests put a proxy between.
 	Via func(edge, url string) (string, error)
 }
 
 const (
 	maxNodes   = 9 // more would reach into the next region's ports
 	maxRegions = 50
+	maxCores   = 9 // more would reach into the first region's ports
 )
 
 var name = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
@@ -44,6 +46,9 @@ var name = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
 func (c *Config) Validate() error {
 	if c.Nodes < 1 || c.Nodes > maxNodes {
 		return fmt.Errorf("--nodes: expected 1 to %d, not %d", maxNodes, c.Nodes)
+	}
+	if c.Cores < 0 || c.Cores > maxCores {
+		return fmt.Errorf("expected 1 to %d cores, not %d", maxCores, c.Cores)
 	}
 	if len(c.Regions) < 1 || len(c.Regions) > maxRegions {
 		return fmt.Errorf("--regions: expected 1 to %d names, not %d", maxRegions, len(c.Regions))
@@ -67,8 +72,8 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// What a port is for: added to the base port for the core's, to the port of a
-// node for an edge's.
+// What a port is for: added to the port of a core for its own, to the base port
+// for Postgres, to the port of a node for an edge's.
 const (
 	admin      = 0
 	sync       = 1
@@ -82,6 +87,11 @@ const (
 )
 
 func (c *Config) edgePort(region, node int) int { return c.BasePort + 100*(region+1) + 10*node }
+
+// corePort is where a core's ports begin; the first one's is the base port.
+func (c *Config) corePort(core int) int { return c.BasePort + 10*core }
+
+func (c *Config) cores() int { return max(c.Cores, 1) }
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
@@ -102,12 +112,15 @@ func (c *Config) checkPorts() error {
 		}
 		return l.Close()
 	}
-	coreUses := []string{"the core's admin API", "the core's sync API", "the core's operations"}
-	if c.DatabaseURL == "" {
-		coreUses = append(coreUses, "Postgres")
+	for i := range c.cores() {
+		for k, what := range []string{"the core's admin API", "the core's sync API", "the core's operations"} {
+			if err := check(c.corePort(i)+k, what); err != nil {
+				return err
+			}
+		}
 	}
-	for i, what := range coreUses {
-		if err := check(c.BasePort+i, what); err != nil {
+	if c.DatabaseURL == "" {
+		if err := check(c.BasePort+postgres, "Postgres"); err != nil {
 			return err
 		}
 	}

@@ -47,6 +47,7 @@ type Edge struct {
 type World struct {
 	Postgres *Process // nil where a database was given
 	Core     *Process
+	Others   []*Process // further cores on the same database
 	Edges    []*Process // in the order of Ready.Edges
 
 	config    Config
@@ -160,21 +161,10 @@ func (w *World) start(ctx context.Context) error {
 	w.ready = Ready{
 		Admin: url(c.BasePort + admin), AdminToken: token, Sync: url(c.BasePort + sync), DatabaseURL: database,
 	}
-	w.Core = w.process("core", syscall.SIGKILL, func() *exec.Cmd {
-		cmd := exec.Command(filepath.Join(c.Programs, "nearside-core"), append([]string{
-			"serve",
-			"--admin-listen", address(c.BasePort + admin),
-			"--sync-listen", address(c.BasePort + sync),
-			"--ops-listen", address(c.BasePort + operations),
-		}, c.CoreArgs...)...)
-		cmd.Env = environment("NEARSIDE_DATABASE_URL=" + database)
-		return cmd
-	})
-	if err := w.Core.Start(); err != nil {
-		return err
-	}
-	if err := w.waitReady(ctx, w.Core, url(c.BasePort+operations), true); err != nil {
-		return err
+	for i := range c.cores() {
+		if err := w.startCore(ctx, i, database); err != nil {
+			return err
+		}
 	}
 	if err := w.loadSample(ctx, database); err != nil {
 		return err
@@ -190,18 +180,38 @@ func (w *World) start(ctx context.Context) error {
 	return nil
 }
 
+func (w *World) startCore(ctx context.Context, i int, database string) error {
+	c, port, name := &w.config, w.config.corePort(i), "core"
+	if i > 0 {
+		name = fmt.Sprintf("core-%d", i+1)
+	}
+	p := w.process(name, syscall.SIGKILL, func() *exec.Cmd {
+		cmd := exec.Command(filepath.Join(c.Programs, "nearside-core"), append([]string{
+			"serve",
+			"--admin-listen", address(port + admin),
+			"--sync-listen", address(port + sync),
+			"--ops-listen", address(port + operations),
+		}, c.CoreArgs...)...)
+		cmd.Env = environment("NEARSIDE_DATABASE_URL=" + database)
+		return cmd
+	})
+	if i == 0 {
+		w.Core = p
+	} else {
+		w.Others = append(w.Others, p)
+	}
+	if err := p.Start(); err != nil {
+		return err
+	}
+	return w.waitReady(ctx, p, url(port+operations), true)
+}
+
 func (w *World) startEdges() error {
 	c := &w.config
 	for i, region := range c.Regions {
 		for j := range c.Nodes {
 			port, name := c.edgePort(i, j), nodeName(region, j)
-			dir, core := c.file("edges", name), w.ready.Sync
-			if c.Via != nil {
-				var err error
-				if core, err = c.Via(name, core); err != nil {
-					return err
-				}
-			}
+			dir := c.file("edges", name)
 			args := append([]string{
 				"--region", region,
 				"--node", name,
@@ -210,7 +220,6 @@ func (w *World) startEdges() error {
 				"--gossip-listen", address(port + gossip),
 				"--peer-listen", address(port + peer),
 				"--public-url", url(port + public),
-				"--core", core,
 				"--gossip-key-file", c.file("gossip.key"),
 				"--join-token-file", c.file("join.token"),
 				"--state-dir", dir,
@@ -219,6 +228,16 @@ func (w *World) startEdges() error {
 				"--rate-limits=false",
 				"--debug-headers",
 			}, c.EdgeArgs...)
+			for k := range c.cores() {
+				core := url(c.corePort(k) + sync)
+				if c.Via != nil {
+					var err error
+					if core, err = c.Via(name, core); err != nil {
+						return err
+					}
+				}
+				args = append(args, "--core", core)
+			}
 			for k := range c.Nodes {
 				if k != j {
 					args = append(args, "--seeds", address(c.edgePort(i, k)+gossip))
@@ -321,6 +340,11 @@ func (w *World) loadSample(ctx context.Context, database string) error {
 
 // Admin asks the admin API; body may be nil, or anything that JSON can say.
 func (w *World) Admin(ctx context.Context, method, path string, body any) (int, []byte, error) {
+	return w.AdminOf(ctx, 0, method, path, body)
+}
+
+// AdminOf asks the admin API of one of the cores, from 0.
+func (w *World) AdminOf(ctx context.Context, core int, method, path string, body any) (int, []byte, error) {
 	var send io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -329,7 +353,7 @@ func (w *World) Admin(ctx context.Context, method, path string, body any) (int, 
 		}
 		send = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, w.ready.Admin+path, send)
+	req, err := http.NewRequestWithContext(ctx, method, url(w.config.corePort(core)+admin)+path, send)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -388,9 +412,24 @@ func (w *World) WaitReady(ctx context.Context, i int) error {
 	return w.waitReady(ctx, w.Edges[i], w.ready.Edges[i].Ops, false)
 }
 
-// WaitCore waits until the core is ready.
+// WaitCore waits until the core is ready, and further ones too.
 func (w *World) WaitCore(ctx context.Context) error {
-	return w.waitReady(ctx, w.Core, url(w.config.BasePort+operations), false)
+	for i, p := range w.cores() {
+		if err := w.waitReady(ctx, p, url(w.config.corePort(i)+operations), false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Ops is the operations port of one of the cores, from 0.
+func (w *World) Ops(core int) string { return url(w.config.corePort(core) + operations) }
+
+func (w *World) cores() []*Process {
+	if w.Core == nil {
+		return nil
+	}
+	return append([]*Process{w.Core}, w.Others...)
 }
 
 // lastWords are the last lines of its log.
@@ -432,8 +471,8 @@ func (w *World) Stop() {
 		edges.Go(func() { p.Stop(syscall.SIGTERM, drainTime) })
 	}
 	edges.Wait()
-	if w.Core != nil {
-		w.Core.Stop(syscall.SIGTERM, stopTime)
+	for _, p := range w.cores() {
+		p.Stop(syscall.SIGTERM, stopTime)
 	}
 	if w.Postgres != nil {
 		w.Postgres.Stop(syscall.SIGINT, stopTime)

@@ -210,6 +210,20 @@ func TestAPortInUseIsNamed(t *testing.T) {
 	}
 }
 
+func TestPortsOfCores(t *testing.T) {
+	c := Config{BasePort: 8080, Regions: []string{"us-east"}, Nodes: 1}
+	for core, want := range []int{8080, 8090, 8100} {
+		if got := c.corePort(core); got != want {
+			t.Errorf("core %d is at %d, want %d", core, got, want)
+		}
+	}
+	for cores, fine := range map[int]bool{-1: false, 0: true, 1: true, 9: true, 10: false} {
+		if c.Cores = cores; (c.Validate() == nil) != fine {
+			t.Errorf("%d cores: %v", cores, c.Validate())
+		}
+	}
+}
+
 func TestPorts(t *testing.T) {
 	c := Config{BasePort: 8080, Regions: []string{"us-east", "eu-west", "ap-south"}, Nodes: 3}
 	for _, row := range []struct{ region, node, port int }{
