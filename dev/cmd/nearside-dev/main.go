@@ -19,6 +19,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -55,6 +56,8 @@ type env struct {
 
 func run(signals <-chan os.Signal, args []string, stdout, stderr io.Writer) error {
 	var commands struct {
+		Version kong.VersionFlag `help:"Print the version and exit."`
+
 		Up   up   `cmd:"" help:"Run everything until interrupted."`
 		Need need `cmd:"" help:"Install what the tests need and this machine lacks."`
 
@@ -64,12 +67,12 @@ func run(signals <-chan os.Signal, args []string, stdout, stderr io.Writer) erro
 	exited := false
 	parser, err := kong.New(&commands, kong.Name("nearside-dev"),
 		kong.Description("Runs nearside on one machine, for development and tests."),
-		kong.Writers(stdout, stderr), kong.Exit(func(int) { exited = true }))
+		kong.Vars{"version": versionText()}, kong.Writers(stdout, stderr), kong.Exit(func(int) { exited = true }))
 	if err != nil {
 		return err
 	}
 	parsed, err := parser.Parse(args)
-	if exited { // --help has answered
+	if exited { // --help or --version has answered
 		return nil
 	}
 	if err != nil {
@@ -107,4 +110,13 @@ func (e *env) interrupted() (ctx context.Context, again <-chan os.Signal, stop f
 		}
 	}()
 	return ctx, second, func() { cancel(); close(done) }
+}
+
+// versionText is the program's version as the build has it.
+func versionText() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version + " " + info.GoVersion
 }

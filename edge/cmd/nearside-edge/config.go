@@ -383,5 +383,5 @@ func versionText() string {
 			}
 		}
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s %s%s %s", version, revision, dirty, info.GoVersion))
+	return strings.Join(strings.Fields(version+" "+revision+dirty+" "+info.GoVersion), " ")
 }

@@ -130,7 +130,7 @@ func TestKnobs(t *testing.T) {
 		t.Errorf("%d knobs", n)
 	}
 	out.Reset()
-	if err := run(t.Context(), []string{"--version"}, &out, &out); err != nil || !strings.Contains(out.String(), "go1.") {
+	if err := run(t.Context(), []string{"--version"}, &out, &out); err != nil || !strings.Contains(out.String(), " go1.") || strings.Contains(out.String(), "  ") {
 		t.Errorf("--version: %v, %q", err, out.String())
 	}
 }

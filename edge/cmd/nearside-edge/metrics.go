@@ -64,6 +64,12 @@ func (e *edge) expose() {
 	o.Gauge("nearside_edge_paid_stopped", "Whether paid offers have stopped: too long without the core, or the disk nearly full.",
 		func() float64 { return truth(e.status.Load().PaidStopped) })
 	o.Gauge("nearside_edge_disk_free_bytes", "Room left where the journal is.", func() float64 { return float64(e.status.Load().DiskFree) })
+	o.Gauge("nearside_edge_region_nodes", "Live nodes of this region as gossip has it, this one included; 1 where the region does not gossip.", func() float64 {
+		if e.region == nil {
+			return 1
+		}
+		return float64(len(e.region.Peers()))
+	})
 	e.exposeJournal()
 	load := newLoad()
 	o.Gauge("nearside_edge_saturation", "How busy this node is, from 0 to 1: the larger of its share of the processors and of connections.",
