@@ -12,8 +12,8 @@ CONNECT := $(TOOLS)/protoc-gen-connect-go-v1.21.1/protoc-gen-connect-go
 install  = GOBIN=$(@D) $(GO) install $(1)@$(patsubst $(@F)-%,%,$(notdir $(@D)))
 
 # What may take long runs apart from the rest, so that it has the machine to itself.
-E2E   := nearside/dev/e2e
-SHORT  = $(shell $(GO) list ./... | grep -v '^$(E2E)$$')
+E2E   := ./dev/e2e/...
+SHORT  = $(shell $(GO) list ./... | grep -v '^nearside/dev/e2e')
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test need vet lint unit e2e simulate mutate bench fuzz generate geo terraform-test clean
@@ -43,7 +43,7 @@ unit: $(LINT) ## the tests that start no world
 	NEARSIDE_GOLANGCI_LINT=$(LINT) $(GO) test -race -timeout 15m $(SHORT)
 
 e2e: ## the tests that drive the real binaries
-	$(GO) test -race -timeout 15m -count=1 -v $(E2E)
+	$(GO) test -race -timeout 15m -count=1 -p 1 -v $(E2E)
 
 simulate: ## SEEDS (1000) simulated worlds that break, beginning with seed FROM (1)
 	$(GO) test ./dev/simulation -run 'TestSeeds$$' -count=1 -v -timeout 0 -seeds=$(or $(SEEDS),1000) -from=$(or $(FROM),1)
