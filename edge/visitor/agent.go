@@ -83,9 +83,8 @@ func (a *Agents) Of(ua []byte, now time.Time) Agent {
 	if !a.budget.take(now) {
 		return Agent{}
 	}
-	start := time.Now()
-	agent := a.judge(string(ua))
-	a.budget.spend(time.Since(start))
+	var agent Agent
+	a.budget.spend(processorTime(func() { agent = a.judge(string(ua)) }))
 	a.cache.Set(key, agent, 1)
 	return agent
 }
