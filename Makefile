@@ -13,7 +13,11 @@ install  = GOBIN=$(@D) $(GO) install $(1)@$(patsubst $(@F)-%,%,$(notdir $(@D)))
 
 # What may take long runs apart from the rest, so that it has the machine to itself.
 E2E   := ./dev/e2e/...
-SHORT  = $(shell $(GO) list ./... | grep -v '^nearside/dev/e2e')
+SHORT  = $(shell $(GO) list ./... | grep -v -e '^nearside/dev/e2e' -e '^nearside/dev/simulation$$')
+
+# What runs without the race detector: the simulation is one goroutine, and
+# under the detector pools forget, so that allocations cannot be counted.
+PLAIN := ./dev/simulation ./edge/serve
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test need vet lint unit e2e simulate mutate bench fuzz generate geo terraform-test clean
@@ -41,6 +45,7 @@ lint: $(LINT) ## golangci-lint, with the import rules
 
 unit: $(LINT) ## the tests that start no world
 	NEARSIDE_GOLANGCI_LINT=$(LINT) $(GO) test -race -timeout 15m $(SHORT)
+	$(GO) test -timeout 15m $(PLAIN)
 
 e2e: ## the tests that drive the real binaries
 	$(GO) test -race -timeout 15m -count=1 -p 1 -v $(E2E)
@@ -54,6 +59,7 @@ mutate: ## break one guard at a time; the simulation must notice (writes docs/pr
 # Two targets at a time with one worker each: as much searching, in half the time.
 FUZZTIME ?= 10s
 fuzz: ## every fuzz target for FUZZTIME (10s)
+	@mkdir -p bin
 	@for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
 		sed -n "s,^func \(Fuzz[A-Za-z0-9_]*\).*,$$(dirname $$file) \1,p" $$file; \
 	done | xargs -P 2 -L 1 sh -c '$(GO) test -run "^$$" -fuzz "^$$1$$" -fuzztime $(FUZZTIME) -parallel 1 $$0 >bin/fuzz-$$1.log 2>&1; \
