@@ -37,8 +37,9 @@ test: need vet lint unit e2e fuzz ## everything, on a fresh machine too: vet, li
 need: ## install what the tests need and this machine lacks
 	$(GO) run ./dev/cmd/nearside-dev need
 
-vet: ## go vet
+vet: ## go vet, and that all of it builds for macOS
 	$(GO) vet ./...
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build ./...
 
 lint: $(LINT) ## golangci-lint, with the import rules
 	$(LINT) run ./...

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package wan is a wide-area network on one machine, for rehearsals: network
 // namespaces as hosts, and between them links with delay, jitter, loss and
 // bandwidth that can be cut and healed while programs run.
