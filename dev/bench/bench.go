@@ -9,7 +9,8 @@
 // two are measured in turn several times, and the medians are compared, so that
 // a machine whose speed drifts does not decide. Beside requests per second stand
 // the processor time that each server spent on a request and its 99th
-// percentile. What is measured inside a package is that package's own Go
+// percentile, and the same with the core gone (beside the edge's own with the
+// core there). What is measured inside a package is that package's own Go
 // benchmark, run by "go test -bench".
 //
 // # What it leaves out
@@ -187,10 +188,23 @@ func (conf *Config) edge(ctx context.Context, name string, flights int) (_ []Res
 	if err != nil {
 		return nil, err
 	}
+	if err := stopCore(); err != nil {
+		return nil, err
+	}
+	var awayP99, away []float64
+	for range conf.Rounds {
+		a, err := edge.measure(ctx, requests, connections, conf.Each)
+		if err != nil {
+			return nil, fmt.Errorf("without the core: %w", err)
+		}
+		fmt.Fprintf(conf.Log, "%s: without the core: %.0f/s; %.0f %% filled\n", name, a.rps, a.filled*100)
+		awayP99, away = append(awayP99, a.p99), append(away, a.p99/median(edgeP99))
+	}
 	return []Result{
 		{name, median(edgeRPS), "requests/s", median(bareRPS), median(rps)},
 		{name + "_cpu", median(edgeCPU), "µs/request", median(bareCPU), median(cpu)},
 		{name + "_p99", median(edgeP99), "µs", median(bareP99), median(p99)},
+		{name + "_core_away_p99", median(awayP99), "µs", median(edgeP99), median(away)},
 		{name + "_memory", rss, "MB", 0, 0},
 	}, nil
 }

@@ -28,7 +28,7 @@ type generousCore struct {
 	granted map[int64]int64
 }
 
-// serveCore listens on loopback until stop is called.
+// serveCore listens on loopback until stop is called, once or more.
 func serveCore(version uint64, catalogBytes []byte) (url string, stop func() error, err error) {
 	secret := make([]byte, 32)
 	if _, err := rand.Read(secret); err != nil {
@@ -50,7 +50,7 @@ func serveCore(version uint64, catalogBytes []byte) (url string, stop func() err
 	srv := &http.Server{Handler: mux, Protocols: &protocols, ReadHeaderTimeout: 5 * time.Second}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(l) }() // ends with ErrServerClosed
-	return "http://" + l.Addr().String(), func() error { err := srv.Close(); <-done; return err }, nil
+	return "http://" + l.Addr().String(), sync.OnceValue(func() error { err := srv.Close(); <-done; return err }), nil
 }
 
 func (c *generousCore) Register(context.Context, *wire.RegisterRequest) (*wire.RegisterResponse, error) {
