@@ -41,7 +41,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-
 	"nearside/edge/visitor"
 	"nearside/sync/catalog"
 )
