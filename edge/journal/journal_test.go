@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -732,6 +733,11 @@ func TestFirstFailurePoisons(t *testing.T) {
 			opts.Spare = 1
 			j, _ := mustOpen(t, opts)
 			mustWait(t, j, mustAppend(t, j, "before"))
+			for deadline := time.Now().Add(10 * time.Second); !inline && j.Stats().Spares.Load() < 1; runtime.Gosched() {
+				if time.Now().After(deadline) {
+					t.Fatal("there is no spare: its sync would be counted below")
+				}
+			}
 			fs.FailAt(op, 1, "seg-", faultfs.ErrIO)
 			pos := mustAppend(t, j, "fails")
 			if _, err := j.Wait(ctx, pos); !errors.Is(err, journal.ErrPoisoned) || !errors.Is(err, syscall.EIO) {
