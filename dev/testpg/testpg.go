@@ -117,13 +117,14 @@ func (s *server) exec(statement string) error {
 }
 
 // keep runs the server, and ends it and removes its directory once its own
-// standard input is at its end.
-const keep = `log=$1; dir=$2; shift 2
+// standard input is at its end, or a signal to its group has ended the wait.
+const keep = `trap : HUP INT TERM
+log=$1; dir=$2; shift 2
 "$@" >"$log" 2>&1 </dev/null &
 pid=$!
 cat >/dev/null
 kill -QUIT $pid 2>/dev/null
-wait $pid
+while kill -0 $pid 2>/dev/null; do wait $pid; done
 rm -rf "$dir"`
 
 func startServer() (*server, error) {
