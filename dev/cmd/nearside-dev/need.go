@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 
 	"nearside/dev/packages"
@@ -29,6 +30,12 @@ func (need) Run(e *env) error {
 	if _, err := exec.LookPath("strace"); err != nil {
 		if err := packages.Install(ctx, e.stderr, "strace"); err != nil {
 			fmt.Fprintln(e.stderr, "no strace, whose test will be left out:", err)
+		}
+	}
+	// The WAN's tests make network namespaces, which only root may.
+	if _, err := exec.LookPath("ip"); err != nil && os.Geteuid() == 0 {
+		if err := packages.Install(ctx, e.stderr, "iproute2"); err != nil {
+			fmt.Fprintln(e.stderr, "no iproute2, so the WAN's tests will be left out:", err)
 		}
 	}
 	bin, err := postgres.FindOrInstall(ctx, e.stderr)
