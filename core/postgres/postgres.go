@@ -74,7 +74,7 @@ func (db *DB) Migrate(ctx context.Context) error {
 	}
 	conn := stdlib.OpenDBFromPool(db.pool)
 	defer func() { _ = conn.Close() }()
-	provider, err := goose.NewProvider(goose.DialectPostgres, conn, migrations.Files, goose.WithSessionLocker(locker))
+	provider, err := goose.NewProvider(goose.DialectPostgres, conn, migrations.Files, goose.WithSessionLocker(locker), goose.WithAllowOutofOrder(true))
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"nearside/core/postgres"
 	"nearside/dev/testpg"
 )
@@ -26,6 +28,39 @@ func TestMigrateIsRepeatableAndConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestMigrateTakesUpWhatCameLate: a database that has a later migration than
+// one that this program brings gets the earlier one all the same.
+func TestMigrateTakesUpWhatCameLate(t *testing.T) {
+	db, err := postgres.Open(t.Context(), testpg.NewEmpty(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	err = db.InTx(t.Context(), func(tx pgx.Tx) error {
+		// As if 00003 had not been known when 09999 was applied.
+		_, err := tx.Exec(t.Context(), `DROP TABLE jobs, sampled_ctrs, traffic_fills, demands, flight_series, rollups_dropped;
+			DELETE FROM goose_db_version WHERE version_id = 3;
+			INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	err = db.InTx(t.Context(), func(tx pgx.Tx) error {
+		_, err := tx.Exec(t.Context(), "SELECT FROM jobs")
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 func TestOpenHidesThePassword(t *testing.T) {
