@@ -17,6 +17,7 @@ import (
 	"nearside/core/ledger"
 	"nearside/sync/lease"
 	"nearside/sync/wire"
+	"nearside/sync/wire/wireconnect"
 )
 
 // Publisher knows what edges should have. core/publish is one.
@@ -86,6 +87,8 @@ type Stats struct {
 
 // Server answers edges. Run must run for it to answer.
 type Server struct {
+	wireconnect.UnimplementedExchangeHandler // State
+
 	store     ledger.Store
 	publisher Publisher
 	o         Options

@@ -73,7 +73,7 @@ func (x SyncResponse_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SyncResponse_Status.Descriptor instead.
 func (SyncResponse_Status) EnumDescriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{15, 0}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{16, 0}
 }
 
 type RegisterRequest struct {
@@ -165,6 +165,7 @@ type RegisterResponse struct {
 	Holder        uint32                 `protobuf:"varint,1,opt,name=holder,proto3" json:"holder,omitempty"`
 	Secret        string                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"` // the holder's credential; said only here
 	Keys          []*TokenKey            `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
+	Stamp         *Stamp                 `protobuf:"bytes,4,opt,name=stamp,proto3" json:"stamp,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,6 +221,69 @@ func (x *RegisterResponse) GetKeys() []*TokenKey {
 	return nil
 }
 
+func (x *RegisterResponse) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+// Stamp is the core's signed word that it has committed what a holder was told
+// until a time. The holder says the newest one back, so that a core whose
+// database was restored from the past meets its own signature under what it
+// does not remember. Only the core can make or check one.
+type Stamp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	At            int64                  `protobuf:"varint,1,opt,name=at,proto3" json:"at,omitempty"`  // unix milliseconds, of the core's clock; grows with every exchange of the holder
+	Mac           []byte                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"` // 32 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stamp) Reset() {
+	*x = Stamp{}
+	mi := &file_sync_wire_exchange_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stamp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stamp) ProtoMessage() {}
+
+func (x *Stamp) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_exchange_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stamp.ProtoReflect.Descriptor instead.
+func (*Stamp) Descriptor() ([]byte, []int) {
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Stamp) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Stamp) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
 // TokenKey seals offers from seal_from until seal_until and verifies until verify_until (unix seconds; 0: open end).
 type TokenKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -234,7 +298,7 @@ type TokenKey struct {
 
 func (x *TokenKey) Reset() {
 	*x = TokenKey{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[2]
+	mi := &file_sync_wire_exchange_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -246,7 +310,7 @@ func (x *TokenKey) String() string {
 func (*TokenKey) ProtoMessage() {}
 
 func (x *TokenKey) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[2]
+	mi := &file_sync_wire_exchange_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -259,7 +323,7 @@ func (x *TokenKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenKey.ProtoReflect.Descriptor instead.
 func (*TokenKey) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{2}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *TokenKey) GetId() uint32 {
@@ -307,13 +371,14 @@ type SyncRequest struct {
 	Batch         *Batch                 `protobuf:"bytes,6,opt,name=batch,proto3" json:"batch,omitempty"`                                 // at most one outstanding; absent where there is nothing to say
 	Seal          *Cursor                `protobuf:"bytes,7,opt,name=seal,proto3" json:"seal,omitempty"`                                   // the last seal this holder made (also without a batch)
 	Side          *Side                  `protobuf:"bytes,8,opt,name=side,proto3" json:"side,omitempty"`
+	Stamp         *Stamp                 `protobuf:"bytes,9,opt,name=stamp,proto3" json:"stamp,omitempty"` // the newest that this holder was given
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[3]
+	mi := &file_sync_wire_exchange_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -325,7 +390,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[3]
+	mi := &file_sync_wire_exchange_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -338,7 +403,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{3}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SyncRequest) GetProtocol() uint32 {
@@ -397,6 +462,13 @@ func (x *SyncRequest) GetSide() *Side {
 	return nil
 }
 
+func (x *SyncRequest) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
 // Cursor says how far a holder's batches have got.
 type Cursor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -409,7 +481,7 @@ type Cursor struct {
 
 func (x *Cursor) Reset() {
 	*x = Cursor{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[4]
+	mi := &file_sync_wire_exchange_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -421,7 +493,7 @@ func (x *Cursor) String() string {
 func (*Cursor) ProtoMessage() {}
 
 func (x *Cursor) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[4]
+	mi := &file_sync_wire_exchange_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -434,7 +506,7 @@ func (x *Cursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cursor.ProtoReflect.Descriptor instead.
 func (*Cursor) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{4}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Cursor) GetBatch() uint64 {
@@ -469,13 +541,14 @@ type Batch struct {
 	Verdicts      []*Verdict             `protobuf:"bytes,6,rep,name=verdicts,proto3" json:"verdicts,omitempty"`                        // of foreign_in events
 	Final         []*Window              `protobuf:"bytes,7,rep,name=final,proto3" json:"final,omitempty"`                              // present on the last batch of a drain: closes the holder
 	Closing       bool                   `protobuf:"varint,8,opt,name=closing,proto3" json:"closing,omitempty"`
+	Held          []*Event               `protobuf:"bytes,9,rep,name=held,proto3" json:"held,omitempty"` // of a closing batch: clicks of this holder whose view has not come; the core judges them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[5]
+	mi := &file_sync_wire_exchange_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -487,7 +560,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[5]
+	mi := &file_sync_wire_exchange_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,7 +573,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{5}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Batch) GetSeal() *Cursor {
@@ -559,6 +632,13 @@ func (x *Batch) GetClosing() bool {
 	return false
 }
 
+func (x *Batch) GetHeld() []*Event {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
 // Totals travel as parallel arrays, which feed unnest as they are.
 type Totals struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -572,7 +652,7 @@ type Totals struct {
 
 func (x *Totals) Reset() {
 	*x = Totals{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[6]
+	mi := &file_sync_wire_exchange_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +664,7 @@ func (x *Totals) String() string {
 func (*Totals) ProtoMessage() {}
 
 func (x *Totals) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[6]
+	mi := &file_sync_wire_exchange_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +677,7 @@ func (x *Totals) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Totals.ProtoReflect.Descriptor instead.
 func (*Totals) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{6}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Totals) GetBudget() []int64 {
@@ -647,7 +727,7 @@ type Rollups struct {
 
 func (x *Rollups) Reset() {
 	*x = Rollups{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[7]
+	mi := &file_sync_wire_exchange_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +739,7 @@ func (x *Rollups) String() string {
 func (*Rollups) ProtoMessage() {}
 
 func (x *Rollups) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[7]
+	mi := &file_sync_wire_exchange_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +752,7 @@ func (x *Rollups) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rollups.ProtoReflect.Descriptor instead.
 func (*Rollups) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{7}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Rollups) GetHour() []int64 {
@@ -768,7 +848,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[8]
+	mi := &file_sync_wire_exchange_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +860,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[8]
+	mi := &file_sync_wire_exchange_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +873,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{8}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Event) GetKind() uint32 {
@@ -905,7 +985,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[9]
+	mi := &file_sync_wire_exchange_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -917,7 +997,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[9]
+	mi := &file_sync_wire_exchange_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -930,7 +1010,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{9}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Verdict) GetPosition() uint64 {
@@ -960,7 +1040,7 @@ type Window struct {
 
 func (x *Window) Reset() {
 	*x = Window{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[10]
+	mi := &file_sync_wire_exchange_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1052,7 @@ func (x *Window) String() string {
 func (*Window) ProtoMessage() {}
 
 func (x *Window) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[10]
+	mi := &file_sync_wire_exchange_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1065,7 @@ func (x *Window) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Window.ProtoReflect.Descriptor instead.
 func (*Window) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{10}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Window) GetBoot() uint64 {
@@ -1033,7 +1113,7 @@ type Side struct {
 
 func (x *Side) Reset() {
 	*x = Side{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[11]
+	mi := &file_sync_wire_exchange_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1125,7 @@ func (x *Side) String() string {
 func (*Side) ProtoMessage() {}
 
 func (x *Side) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[11]
+	mi := &file_sync_wire_exchange_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1138,7 @@ func (x *Side) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Side.ProtoReflect.Descriptor instead.
 func (*Side) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{11}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Side) GetWants() []*Want {
@@ -1128,7 +1208,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[12]
+	mi := &file_sync_wire_exchange_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1140,7 +1220,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[12]
+	mi := &file_sync_wire_exchange_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1153,7 +1233,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{12}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Want) GetBudget() int64 {
@@ -1191,7 +1271,7 @@ type DecisionCounts struct {
 
 func (x *DecisionCounts) Reset() {
 	*x = DecisionCounts{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[13]
+	mi := &file_sync_wire_exchange_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1203,7 +1283,7 @@ func (x *DecisionCounts) String() string {
 func (*DecisionCounts) ProtoMessage() {}
 
 func (x *DecisionCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[13]
+	mi := &file_sync_wire_exchange_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1216,7 +1296,7 @@ func (x *DecisionCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecisionCounts.ProtoReflect.Descriptor instead.
 func (*DecisionCounts) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{13}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DecisionCounts) GetHour() []int64 {
@@ -1272,7 +1352,7 @@ type Refusals struct {
 
 func (x *Refusals) Reset() {
 	*x = Refusals{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[14]
+	mi := &file_sync_wire_exchange_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1364,7 @@ func (x *Refusals) String() string {
 func (*Refusals) ProtoMessage() {}
 
 func (x *Refusals) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[14]
+	mi := &file_sync_wire_exchange_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1377,7 @@ func (x *Refusals) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusals.ProtoReflect.Descriptor instead.
 func (*Refusals) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{14}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Refusals) GetFlight() []uint32 {
@@ -1331,17 +1411,19 @@ type SyncResponse struct {
 	ForeignIn        []*Event               `protobuf:"bytes,6,rep,name=foreign_in,json=foreignIn,proto3" json:"foreign_in,omitempty"` // until acknowledged
 	Catalog          uint64                 `protobuf:"varint,7,opt,name=catalog,proto3" json:"catalog,omitempty"`                     // newest versions; the stream brings them
 	Control          uint64                 `protobuf:"varint,8,opt,name=control,proto3" json:"control,omitempty"`
-	Keys             []*TokenKey            `protobuf:"bytes,9,rep,name=keys,proto3" json:"keys,omitempty"`                     // when changed or on first
-	NextMs           int64                  `protobuf:"varint,10,opt,name=next_ms,json=nextMs,proto3" json:"next_ms,omitempty"` // stretch of the interval; 0: the default
-	NowMs            int64                  `protobuf:"varint,11,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`    // the core's clock
-	Controls         []*Control             `protobuf:"bytes,12,rep,name=controls,proto3" json:"controls,omitempty"`            // newer than side.applied_control
+	Keys             []*TokenKey            `protobuf:"bytes,9,rep,name=keys,proto3" json:"keys,omitempty"`                                    // when changed or on first
+	NextMs           int64                  `protobuf:"varint,10,opt,name=next_ms,json=nextMs,proto3" json:"next_ms,omitempty"`                // stretch of the interval; 0: the default
+	NowMs            int64                  `protobuf:"varint,11,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`                   // the core's clock
+	Controls         []*Control             `protobuf:"bytes,12,rep,name=controls,proto3" json:"controls,omitempty"`                           // newer than side.applied_control
+	Stamp            *Stamp                 `protobuf:"bytes,13,opt,name=stamp,proto3" json:"stamp,omitempty"`                                 // with status OK
+	StateWanted      bool                   `protobuf:"varint,14,opt,name=state_wanted,json=stateWanted,proto3" json:"state_wanted,omitempty"` // with FORGOTTEN: the core has no statement of this holder yet
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[15]
+	mi := &file_sync_wire_exchange_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1435,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[15]
+	mi := &file_sync_wire_exchange_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1448,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{15}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SyncResponse) GetStatus() SyncResponse_Status {
@@ -1453,6 +1535,20 @@ func (x *SyncResponse) GetControls() []*Control {
 	return nil
 }
 
+func (x *SyncResponse) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+func (x *SyncResponse) GetStateWanted() bool {
+	if x != nil {
+		return x.StateWanted
+	}
+	return false
+}
+
 // Grant is a lease's total as the core has it.
 type Grant struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1467,7 +1563,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[16]
+	mi := &file_sync_wire_exchange_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1575,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[16]
+	mi := &file_sync_wire_exchange_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1588,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{16}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Grant) GetBudget() int64 {
@@ -1544,7 +1640,7 @@ type Delivered struct {
 
 func (x *Delivered) Reset() {
 	*x = Delivered{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[17]
+	mi := &file_sync_wire_exchange_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1556,7 +1652,7 @@ func (x *Delivered) String() string {
 func (*Delivered) ProtoMessage() {}
 
 func (x *Delivered) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[17]
+	mi := &file_sync_wire_exchange_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1569,7 +1665,7 @@ func (x *Delivered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivered.ProtoReflect.Descriptor instead.
 func (*Delivered) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{17}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Delivered) GetBudget() int64 {
@@ -1618,7 +1714,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[18]
+	mi := &file_sync_wire_exchange_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1630,7 +1726,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[18]
+	mi := &file_sync_wire_exchange_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1643,7 +1739,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{18}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Control) GetVersion() uint64 {
@@ -1679,7 +1775,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[19]
+	mi := &file_sync_wire_exchange_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1787,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[19]
+	mi := &file_sync_wire_exchange_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +1800,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{19}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WatchRequest) GetProtocol() uint32 {
@@ -1747,7 +1843,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[20]
+	mi := &file_sync_wire_exchange_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1759,7 +1855,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[20]
+	mi := &file_sync_wire_exchange_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1772,7 +1868,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{20}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchEvent) GetCatalog() []byte {
@@ -1809,7 +1905,7 @@ type HandInRequest struct {
 
 func (x *HandInRequest) Reset() {
 	*x = HandInRequest{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[21]
+	mi := &file_sync_wire_exchange_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1821,7 +1917,7 @@ func (x *HandInRequest) String() string {
 func (*HandInRequest) ProtoMessage() {}
 
 func (x *HandInRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[21]
+	mi := &file_sync_wire_exchange_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1834,7 +1930,7 @@ func (x *HandInRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandInRequest.ProtoReflect.Descriptor instead.
 func (*HandInRequest) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{21}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HandInRequest) GetHolder() uint32 {
@@ -1881,7 +1977,7 @@ type HandInResponse struct {
 
 func (x *HandInResponse) Reset() {
 	*x = HandInResponse{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[22]
+	mi := &file_sync_wire_exchange_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1893,7 +1989,7 @@ func (x *HandInResponse) String() string {
 func (*HandInResponse) ProtoMessage() {}
 
 func (x *HandInResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[22]
+	mi := &file_sync_wire_exchange_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1906,12 +2002,417 @@ func (x *HandInResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandInResponse.ProtoReflect.Descriptor instead.
 func (*HandInResponse) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{22}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *HandInResponse) GetCursor() *Cursor {
 	if x != nil {
 		return x.Cursor
+	}
+	return nil
+}
+
+type StateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Protocol      uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"` // 1
+	Statement     *Statement             `protobuf:"bytes,2,opt,name=statement,proto3" json:"statement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateRequest) Reset() {
+	*x = StateRequest{}
+	mi := &file_sync_wire_exchange_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateRequest) ProtoMessage() {}
+
+func (x *StateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_exchange_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateRequest.ProtoReflect.Descriptor instead.
+func (*StateRequest) Descriptor() ([]byte, []int) {
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *StateRequest) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *StateRequest) GetStatement() *Statement {
+	if x != nil {
+		return x.Statement
+	}
+	return nil
+}
+
+type StateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// FORGOTTEN: kept for the recovery. FENCED: this holder's time is over.
+	// OK: the core has lost nothing and needs no statement.
+	Status        SyncResponse_Status `protobuf:"varint,1,opt,name=status,proto3,enum=nearside.sync.v1.SyncResponse_Status" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateResponse) Reset() {
+	*x = StateResponse{}
+	mi := &file_sync_wire_exchange_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateResponse) ProtoMessage() {}
+
+func (x *StateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_exchange_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateResponse.ProtoReflect.Descriptor instead.
+func (*StateResponse) Descriptor() ([]byte, []int) {
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *StateResponse) GetStatus() SyncResponse_Status {
+	if x != nil {
+		return x.Status
+	}
+	return SyncResponse_OK
+}
+
+// Statement is all that a holder knows of its account with the core, as of a
+// seal: a core that lost history rebuilds the account from it.
+type Statement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Holder        uint32                 `protobuf:"varint,1,opt,name=holder,proto3" json:"holder,omitempty"`
+	Region        string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
+	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	Disk          string                 `protobuf:"bytes,4,opt,name=disk,proto3" json:"disk,omitempty"`
+	PublicUrl     string                 `protobuf:"bytes,5,opt,name=public_url,json=publicUrl,proto3" json:"public_url,omitempty"`
+	Version       string                 `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"` // of the edge's binary
+	Boot          uint64                 `protobuf:"fixed64,7,opt,name=boot,proto3" json:"boot,omitempty"`
+	BootOrdinal   uint64                 `protobuf:"varint,8,opt,name=boot_ordinal,json=bootOrdinal,proto3" json:"boot_ordinal,omitempty"`
+	SecretHash    []byte                 `protobuf:"bytes,9,opt,name=secret_hash,json=secretHash,proto3" json:"secret_hash,omitempty"`   // SHA-256 of the secret after its dot
+	Stamp         *Stamp                 `protobuf:"bytes,10,opt,name=stamp,proto3" json:"stamp,omitempty"`                              // the newest that this holder was given
+	Acked         *Cursor                `protobuf:"bytes,11,opt,name=acked,proto3" json:"acked,omitempty"`                              // the last batch that the core had acknowledged
+	Sealed        *Cursor                `protobuf:"bytes,12,opt,name=sealed,proto3" json:"sealed,omitempty"`                            // the last batch sealed here; the totals are those up to it
+	Totals        *Totals                `protobuf:"bytes,13,opt,name=totals,proto3" json:"totals,omitempty"`                            // of every lease
+	Pending       []*Counted             `protobuf:"bytes,14,rep,name=pending,proto3" json:"pending,omitempty"`                          // what the batches after acked, up to sealed, will tell
+	ForeignAck    uint64                 `protobuf:"varint,15,opt,name=foreign_ack,json=foreignAck,proto3" json:"foreign_ack,omitempty"` // the highest foreign_in position journalled here
+	Catalog       uint64                 `protobuf:"varint,16,opt,name=catalog,proto3" json:"catalog,omitempty"`                         // in force here
+	Control       uint64                 `protobuf:"varint,17,opt,name=control,proto3" json:"control,omitempty"`
+	Controls      []*Control             `protobuf:"bytes,18,rep,name=controls,proto3" json:"controls,omitempty"`   // the newest of each flight
+	Delivered     []*Delivered           `protobuf:"bytes,19,rep,name=delivered,proto3" json:"delivered,omitempty"` // what all holders had settled of each budget, as last heard
+	Keys          []*TokenKey            `protobuf:"bytes,20,rep,name=keys,proto3" json:"keys,omitempty"`
+	LastFlight    uint32                 `protobuf:"varint,21,opt,name=last_flight,json=lastFlight,proto3" json:"last_flight,omitempty"` // the highest ids that this edge has seen
+	LastAd        uint32                 `protobuf:"varint,22,opt,name=last_ad,json=lastAd,proto3" json:"last_ad,omitempty"`
+	LastPublisher uint32                 `protobuf:"varint,23,opt,name=last_publisher,json=lastPublisher,proto3" json:"last_publisher,omitempty"`
+	LastCampaign  uint32                 `protobuf:"varint,24,opt,name=last_campaign,json=lastCampaign,proto3" json:"last_campaign,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Statement) Reset() {
+	*x = Statement{}
+	mi := &file_sync_wire_exchange_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Statement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Statement) ProtoMessage() {}
+
+func (x *Statement) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_exchange_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Statement.ProtoReflect.Descriptor instead.
+func (*Statement) Descriptor() ([]byte, []int) {
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Statement) GetHolder() uint32 {
+	if x != nil {
+		return x.Holder
+	}
+	return 0
+}
+
+func (x *Statement) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *Statement) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Statement) GetDisk() string {
+	if x != nil {
+		return x.Disk
+	}
+	return ""
+}
+
+func (x *Statement) GetPublicUrl() string {
+	if x != nil {
+		return x.PublicUrl
+	}
+	return ""
+}
+
+func (x *Statement) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Statement) GetBoot() uint64 {
+	if x != nil {
+		return x.Boot
+	}
+	return 0
+}
+
+func (x *Statement) GetBootOrdinal() uint64 {
+	if x != nil {
+		return x.BootOrdinal
+	}
+	return 0
+}
+
+func (x *Statement) GetSecretHash() []byte {
+	if x != nil {
+		return x.SecretHash
+	}
+	return nil
+}
+
+func (x *Statement) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+func (x *Statement) GetAcked() *Cursor {
+	if x != nil {
+		return x.Acked
+	}
+	return nil
+}
+
+func (x *Statement) GetSealed() *Cursor {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+func (x *Statement) GetTotals() *Totals {
+	if x != nil {
+		return x.Totals
+	}
+	return nil
+}
+
+func (x *Statement) GetPending() []*Counted {
+	if x != nil {
+		return x.Pending
+	}
+	return nil
+}
+
+func (x *Statement) GetForeignAck() uint64 {
+	if x != nil {
+		return x.ForeignAck
+	}
+	return 0
+}
+
+func (x *Statement) GetCatalog() uint64 {
+	if x != nil {
+		return x.Catalog
+	}
+	return 0
+}
+
+func (x *Statement) GetControl() uint64 {
+	if x != nil {
+		return x.Control
+	}
+	return 0
+}
+
+func (x *Statement) GetControls() []*Control {
+	if x != nil {
+		return x.Controls
+	}
+	return nil
+}
+
+func (x *Statement) GetDelivered() []*Delivered {
+	if x != nil {
+		return x.Delivered
+	}
+	return nil
+}
+
+func (x *Statement) GetKeys() []*TokenKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *Statement) GetLastFlight() uint32 {
+	if x != nil {
+		return x.LastFlight
+	}
+	return 0
+}
+
+func (x *Statement) GetLastAd() uint32 {
+	if x != nil {
+		return x.LastAd
+	}
+	return 0
+}
+
+func (x *Statement) GetLastPublisher() uint32 {
+	if x != nil {
+		return x.LastPublisher
+	}
+	return 0
+}
+
+func (x *Statement) GetLastCampaign() uint32 {
+	if x != nil {
+		return x.LastCampaign
+	}
+	return 0
+}
+
+// Counted sums the billed events in a batch's rollups by flight. Parallel arrays.
+type Counted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Batch         uint64                 `protobuf:"varint,1,opt,name=batch,proto3" json:"batch,omitempty"`
+	Flight        []uint32               `protobuf:"varint,2,rep,packed,name=flight,proto3" json:"flight,omitempty"`
+	Views         []int64                `protobuf:"varint,3,rep,packed,name=views,proto3" json:"views,omitempty"`
+	Clicks        []int64                `protobuf:"varint,4,rep,packed,name=clicks,proto3" json:"clicks,omitempty"`
+	SpentMicros   []int64                `protobuf:"varint,5,rep,packed,name=spent_micros,json=spentMicros,proto3" json:"spent_micros,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Counted) Reset() {
+	*x = Counted{}
+	mi := &file_sync_wire_exchange_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Counted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Counted) ProtoMessage() {}
+
+func (x *Counted) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_exchange_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Counted.ProtoReflect.Descriptor instead.
+func (*Counted) Descriptor() ([]byte, []int) {
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Counted) GetBatch() uint64 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
+}
+
+func (x *Counted) GetFlight() []uint32 {
+	if x != nil {
+		return x.Flight
+	}
+	return nil
+}
+
+func (x *Counted) GetViews() []int64 {
+	if x != nil {
+		return x.Views
+	}
+	return nil
+}
+
+func (x *Counted) GetClicks() []int64 {
+	if x != nil {
+		return x.Clicks
+	}
+	return nil
+}
+
+func (x *Counted) GetSpentMicros() []int64 {
+	if x != nil {
+		return x.SpentMicros
 	}
 	return nil
 }
@@ -1928,18 +2429,22 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x04disk\x18\x04 \x01(\tR\x04disk\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
-	"public_url\x18\x06 \x01(\tR\tpublicUrl\"r\n" +
+	"public_url\x18\x06 \x01(\tR\tpublicUrl\"\xa1\x01\n" +
 	"\x10RegisterResponse\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\rR\x06holder\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12.\n" +
-	"\x04keys\x18\x03 \x03(\v2\x1a.nearside.sync.v1.TokenKeyR\x04keys\"\x91\x01\n" +
+	"\x04keys\x18\x03 \x03(\v2\x1a.nearside.sync.v1.TokenKeyR\x04keys\x12-\n" +
+	"\x05stamp\x18\x04 \x01(\v2\x17.nearside.sync.v1.StampR\x05stamp\")\n" +
+	"\x05Stamp\x12\x0e\n" +
+	"\x02at\x18\x01 \x01(\x03R\x02at\x12\x10\n" +
+	"\x03mac\x18\x02 \x01(\fR\x03mac\"\x91\x01\n" +
 	"\bTokenKey\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x1b\n" +
 	"\tseal_from\x18\x03 \x01(\x03R\bsealFrom\x12\x1d\n" +
 	"\n" +
 	"seal_until\x18\x04 \x01(\x03R\tsealUntil\x12!\n" +
-	"\fverify_until\x18\x05 \x01(\x03R\vverifyUntil\"\x97\x02\n" +
+	"\fverify_until\x18\x05 \x01(\x03R\vverifyUntil\"\xc6\x02\n" +
 	"\vSyncRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\rR\x06holder\x12\x12\n" +
@@ -1948,11 +2453,12 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x05first\x18\x05 \x01(\bR\x05first\x12-\n" +
 	"\x05batch\x18\x06 \x01(\v2\x17.nearside.sync.v1.BatchR\x05batch\x12,\n" +
 	"\x04seal\x18\a \x01(\v2\x18.nearside.sync.v1.CursorR\x04seal\x12*\n" +
-	"\x04side\x18\b \x01(\v2\x16.nearside.sync.v1.SideR\x04side\"N\n" +
+	"\x04side\x18\b \x01(\v2\x16.nearside.sync.v1.SideR\x04side\x12-\n" +
+	"\x05stamp\x18\t \x01(\v2\x17.nearside.sync.v1.StampR\x05stamp\"N\n" +
 	"\x06Cursor\x12\x14\n" +
 	"\x05batch\x18\x01 \x01(\x04R\x05batch\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x12\n" +
-	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xf1\x02\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"\x9e\x03\n" +
 	"\x05Batch\x12,\n" +
 	"\x04seal\x18\x01 \x01(\v2\x18.nearside.sync.v1.CursorR\x04seal\x120\n" +
 	"\x06totals\x18\x02 \x01(\v2\x18.nearside.sync.v1.TotalsR\x06totals\x123\n" +
@@ -1962,7 +2468,8 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"foreignAck\x125\n" +
 	"\bverdicts\x18\x06 \x03(\v2\x19.nearside.sync.v1.VerdictR\bverdicts\x12.\n" +
 	"\x05final\x18\a \x03(\v2\x18.nearside.sync.v1.WindowR\x05final\x12\x18\n" +
-	"\aclosing\x18\b \x01(\bR\aclosing\"l\n" +
+	"\aclosing\x18\b \x01(\bR\aclosing\x12+\n" +
+	"\x04held\x18\t \x03(\v2\x17.nearside.sync.v1.EventR\x04held\"l\n" +
 	"\x06Totals\x12\x16\n" +
 	"\x06budget\x18\x01 \x03(\x03R\x06budget\x12\x18\n" +
 	"\agranted\x18\x02 \x03(\x03R\agranted\x12\x14\n" +
@@ -2029,7 +2536,7 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\bRefusals\x12\x16\n" +
 	"\x06flight\x18\x01 \x03(\rR\x06flight\x12\x16\n" +
 	"\x06reason\x18\x02 \x03(\tR\x06reason\x12\f\n" +
-	"\x01n\x18\x03 \x03(\x03R\x01n\"\xd8\x04\n" +
+	"\x01n\x18\x03 \x03(\x03R\x01n\"\xaa\x05\n" +
 	"\fSyncResponse\x12=\n" +
 	"\x06status\x18\x01 \x01(\x0e2%.nearside.sync.v1.SyncResponse.StatusR\x06status\x120\n" +
 	"\x06cursor\x18\x02 \x01(\v2\x18.nearside.sync.v1.CursorR\x06cursor\x12/\n" +
@@ -2044,7 +2551,9 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\anext_ms\x18\n" +
 	" \x01(\x03R\x06nextMs\x12\x15\n" +
 	"\x06now_ms\x18\v \x01(\x03R\x05nowMs\x125\n" +
-	"\bcontrols\x18\f \x03(\v2\x19.nearside.sync.v1.ControlR\bcontrols\";\n" +
+	"\bcontrols\x18\f \x03(\v2\x19.nearside.sync.v1.ControlR\bcontrols\x12-\n" +
+	"\x05stamp\x18\r \x01(\v2\x17.nearside.sync.v1.StampR\x05stamp\x12!\n" +
+	"\fstate_wanted\x18\x0e \x01(\bR\vstateWanted\";\n" +
 	"\x06Status\x12\x06\n" +
 	"\x02OK\x10\x00\x12\n" +
 	"\n" +
@@ -2085,12 +2594,54 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x04late\x18\x04 \x03(\v2\x17.nearside.sync.v1.EventR\x04late\x12\x12\n" +
 	"\x04last\x18\x05 \x01(\bR\x04last\"B\n" +
 	"\x0eHandInResponse\x120\n" +
-	"\x06cursor\x18\x01 \x01(\v2\x18.nearside.sync.v1.CursorR\x06cursor2\xba\x02\n" +
+	"\x06cursor\x18\x01 \x01(\v2\x18.nearside.sync.v1.CursorR\x06cursor\"e\n" +
+	"\fStateRequest\x12\x1a\n" +
+	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x129\n" +
+	"\tstatement\x18\x02 \x01(\v2\x1b.nearside.sync.v1.StatementR\tstatement\"N\n" +
+	"\rStateResponse\x12=\n" +
+	"\x06status\x18\x01 \x01(\x0e2%.nearside.sync.v1.SyncResponse.StatusR\x06status\"\xe9\x06\n" +
+	"\tStatement\x12\x16\n" +
+	"\x06holder\x18\x01 \x01(\rR\x06holder\x12\x16\n" +
+	"\x06region\x18\x02 \x01(\tR\x06region\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12\x12\n" +
+	"\x04disk\x18\x04 \x01(\tR\x04disk\x12\x1d\n" +
+	"\n" +
+	"public_url\x18\x05 \x01(\tR\tpublicUrl\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\tR\aversion\x12\x12\n" +
+	"\x04boot\x18\a \x01(\x06R\x04boot\x12!\n" +
+	"\fboot_ordinal\x18\b \x01(\x04R\vbootOrdinal\x12\x1f\n" +
+	"\vsecret_hash\x18\t \x01(\fR\n" +
+	"secretHash\x12-\n" +
+	"\x05stamp\x18\n" +
+	" \x01(\v2\x17.nearside.sync.v1.StampR\x05stamp\x12.\n" +
+	"\x05acked\x18\v \x01(\v2\x18.nearside.sync.v1.CursorR\x05acked\x120\n" +
+	"\x06sealed\x18\f \x01(\v2\x18.nearside.sync.v1.CursorR\x06sealed\x120\n" +
+	"\x06totals\x18\r \x01(\v2\x18.nearside.sync.v1.TotalsR\x06totals\x123\n" +
+	"\apending\x18\x0e \x03(\v2\x19.nearside.sync.v1.CountedR\apending\x12\x1f\n" +
+	"\vforeign_ack\x18\x0f \x01(\x04R\n" +
+	"foreignAck\x12\x18\n" +
+	"\acatalog\x18\x10 \x01(\x04R\acatalog\x12\x18\n" +
+	"\acontrol\x18\x11 \x01(\x04R\acontrol\x125\n" +
+	"\bcontrols\x18\x12 \x03(\v2\x19.nearside.sync.v1.ControlR\bcontrols\x129\n" +
+	"\tdelivered\x18\x13 \x03(\v2\x1b.nearside.sync.v1.DeliveredR\tdelivered\x12.\n" +
+	"\x04keys\x18\x14 \x03(\v2\x1a.nearside.sync.v1.TokenKeyR\x04keys\x12\x1f\n" +
+	"\vlast_flight\x18\x15 \x01(\rR\n" +
+	"lastFlight\x12\x17\n" +
+	"\alast_ad\x18\x16 \x01(\rR\x06lastAd\x12%\n" +
+	"\x0elast_publisher\x18\x17 \x01(\rR\rlastPublisher\x12#\n" +
+	"\rlast_campaign\x18\x18 \x01(\rR\flastCampaign\"\x88\x01\n" +
+	"\aCounted\x12\x14\n" +
+	"\x05batch\x18\x01 \x01(\x04R\x05batch\x12\x16\n" +
+	"\x06flight\x18\x02 \x03(\rR\x06flight\x12\x14\n" +
+	"\x05views\x18\x03 \x03(\x03R\x05views\x12\x16\n" +
+	"\x06clicks\x18\x04 \x03(\x03R\x06clicks\x12!\n" +
+	"\fspent_micros\x18\x05 \x03(\x03R\vspentMicros2\x84\x03\n" +
 	"\bExchange\x12Q\n" +
 	"\bRegister\x12!.nearside.sync.v1.RegisterRequest\x1a\".nearside.sync.v1.RegisterResponse\x12E\n" +
 	"\x04Sync\x12\x1d.nearside.sync.v1.SyncRequest\x1a\x1e.nearside.sync.v1.SyncResponse\x12G\n" +
 	"\x05Watch\x12\x1e.nearside.sync.v1.WatchRequest\x1a\x1c.nearside.sync.v1.WatchEvent0\x01\x12K\n" +
-	"\x06HandIn\x12\x1f.nearside.sync.v1.HandInRequest\x1a .nearside.sync.v1.HandInResponseB\x14Z\x12nearside/sync/wireb\x06proto3"
+	"\x06HandIn\x12\x1f.nearside.sync.v1.HandInRequest\x1a .nearside.sync.v1.HandInResponse\x12H\n" +
+	"\x05State\x12\x1e.nearside.sync.v1.StateRequest\x1a\x1f.nearside.sync.v1.StateResponseB\x14Z\x12nearside/sync/wireb\x06proto3"
 
 var (
 	file_sync_wire_exchange_proto_rawDescOnce sync.Once
@@ -2105,72 +2656,93 @@ func file_sync_wire_exchange_proto_rawDescGZIP() []byte {
 }
 
 var file_sync_wire_exchange_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sync_wire_exchange_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_sync_wire_exchange_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_sync_wire_exchange_proto_goTypes = []any{
 	(SyncResponse_Status)(0), // 0: nearside.sync.v1.SyncResponse.Status
 	(*RegisterRequest)(nil),  // 1: nearside.sync.v1.RegisterRequest
 	(*RegisterResponse)(nil), // 2: nearside.sync.v1.RegisterResponse
-	(*TokenKey)(nil),         // 3: nearside.sync.v1.TokenKey
-	(*SyncRequest)(nil),      // 4: nearside.sync.v1.SyncRequest
-	(*Cursor)(nil),           // 5: nearside.sync.v1.Cursor
-	(*Batch)(nil),            // 6: nearside.sync.v1.Batch
-	(*Totals)(nil),           // 7: nearside.sync.v1.Totals
-	(*Rollups)(nil),          // 8: nearside.sync.v1.Rollups
-	(*Event)(nil),            // 9: nearside.sync.v1.Event
-	(*Verdict)(nil),          // 10: nearside.sync.v1.Verdict
-	(*Window)(nil),           // 11: nearside.sync.v1.Window
-	(*Side)(nil),             // 12: nearside.sync.v1.Side
-	(*Want)(nil),             // 13: nearside.sync.v1.Want
-	(*DecisionCounts)(nil),   // 14: nearside.sync.v1.DecisionCounts
-	(*Refusals)(nil),         // 15: nearside.sync.v1.Refusals
-	(*SyncResponse)(nil),     // 16: nearside.sync.v1.SyncResponse
-	(*Grant)(nil),            // 17: nearside.sync.v1.Grant
-	(*Delivered)(nil),        // 18: nearside.sync.v1.Delivered
-	(*Control)(nil),          // 19: nearside.sync.v1.Control
-	(*WatchRequest)(nil),     // 20: nearside.sync.v1.WatchRequest
-	(*WatchEvent)(nil),       // 21: nearside.sync.v1.WatchEvent
-	(*HandInRequest)(nil),    // 22: nearside.sync.v1.HandInRequest
-	(*HandInResponse)(nil),   // 23: nearside.sync.v1.HandInResponse
+	(*Stamp)(nil),            // 3: nearside.sync.v1.Stamp
+	(*TokenKey)(nil),         // 4: nearside.sync.v1.TokenKey
+	(*SyncRequest)(nil),      // 5: nearside.sync.v1.SyncRequest
+	(*Cursor)(nil),           // 6: nearside.sync.v1.Cursor
+	(*Batch)(nil),            // 7: nearside.sync.v1.Batch
+	(*Totals)(nil),           // 8: nearside.sync.v1.Totals
+	(*Rollups)(nil),          // 9: nearside.sync.v1.Rollups
+	(*Event)(nil),            // 10: nearside.sync.v1.Event
+	(*Verdict)(nil),          // 11: nearside.sync.v1.Verdict
+	(*Window)(nil),           // 12: nearside.sync.v1.Window
+	(*Side)(nil),             // 13: nearside.sync.v1.Side
+	(*Want)(nil),             // 14: nearside.sync.v1.Want
+	(*DecisionCounts)(nil),   // 15: nearside.sync.v1.DecisionCounts
+	(*Refusals)(nil),         // 16: nearside.sync.v1.Refusals
+	(*SyncResponse)(nil),     // 17: nearside.sync.v1.SyncResponse
+	(*Grant)(nil),            // 18: nearside.sync.v1.Grant
+	(*Delivered)(nil),        // 19: nearside.sync.v1.Delivered
+	(*Control)(nil),          // 20: nearside.sync.v1.Control
+	(*WatchRequest)(nil),     // 21: nearside.sync.v1.WatchRequest
+	(*WatchEvent)(nil),       // 22: nearside.sync.v1.WatchEvent
+	(*HandInRequest)(nil),    // 23: nearside.sync.v1.HandInRequest
+	(*HandInResponse)(nil),   // 24: nearside.sync.v1.HandInResponse
+	(*StateRequest)(nil),     // 25: nearside.sync.v1.StateRequest
+	(*StateResponse)(nil),    // 26: nearside.sync.v1.StateResponse
+	(*Statement)(nil),        // 27: nearside.sync.v1.Statement
+	(*Counted)(nil),          // 28: nearside.sync.v1.Counted
 }
 var file_sync_wire_exchange_proto_depIdxs = []int32{
-	3,  // 0: nearside.sync.v1.RegisterResponse.keys:type_name -> nearside.sync.v1.TokenKey
-	6,  // 1: nearside.sync.v1.SyncRequest.batch:type_name -> nearside.sync.v1.Batch
-	5,  // 2: nearside.sync.v1.SyncRequest.seal:type_name -> nearside.sync.v1.Cursor
-	12, // 3: nearside.sync.v1.SyncRequest.side:type_name -> nearside.sync.v1.Side
-	5,  // 4: nearside.sync.v1.Batch.seal:type_name -> nearside.sync.v1.Cursor
-	7,  // 5: nearside.sync.v1.Batch.totals:type_name -> nearside.sync.v1.Totals
-	8,  // 6: nearside.sync.v1.Batch.rollups:type_name -> nearside.sync.v1.Rollups
-	9,  // 7: nearside.sync.v1.Batch.foreign:type_name -> nearside.sync.v1.Event
-	10, // 8: nearside.sync.v1.Batch.verdicts:type_name -> nearside.sync.v1.Verdict
-	11, // 9: nearside.sync.v1.Batch.final:type_name -> nearside.sync.v1.Window
-	13, // 10: nearside.sync.v1.Side.wants:type_name -> nearside.sync.v1.Want
-	14, // 11: nearside.sync.v1.Side.decisions:type_name -> nearside.sync.v1.DecisionCounts
-	15, // 12: nearside.sync.v1.Side.refusals:type_name -> nearside.sync.v1.Refusals
-	0,  // 13: nearside.sync.v1.SyncResponse.status:type_name -> nearside.sync.v1.SyncResponse.Status
-	5,  // 14: nearside.sync.v1.SyncResponse.cursor:type_name -> nearside.sync.v1.Cursor
-	17, // 15: nearside.sync.v1.SyncResponse.leases:type_name -> nearside.sync.v1.Grant
-	18, // 16: nearside.sync.v1.SyncResponse.delivered:type_name -> nearside.sync.v1.Delivered
-	9,  // 17: nearside.sync.v1.SyncResponse.foreign_in:type_name -> nearside.sync.v1.Event
-	3,  // 18: nearside.sync.v1.SyncResponse.keys:type_name -> nearside.sync.v1.TokenKey
-	19, // 19: nearside.sync.v1.SyncResponse.controls:type_name -> nearside.sync.v1.Control
-	19, // 20: nearside.sync.v1.WatchEvent.controls:type_name -> nearside.sync.v1.Control
-	5,  // 21: nearside.sync.v1.HandInRequest.seal:type_name -> nearside.sync.v1.Cursor
-	11, // 22: nearside.sync.v1.HandInRequest.windows:type_name -> nearside.sync.v1.Window
-	9,  // 23: nearside.sync.v1.HandInRequest.late:type_name -> nearside.sync.v1.Event
-	5,  // 24: nearside.sync.v1.HandInResponse.cursor:type_name -> nearside.sync.v1.Cursor
-	1,  // 25: nearside.sync.v1.Exchange.Register:input_type -> nearside.sync.v1.RegisterRequest
-	4,  // 26: nearside.sync.v1.Exchange.Sync:input_type -> nearside.sync.v1.SyncRequest
-	20, // 27: nearside.sync.v1.Exchange.Watch:input_type -> nearside.sync.v1.WatchRequest
-	22, // 28: nearside.sync.v1.Exchange.HandIn:input_type -> nearside.sync.v1.HandInRequest
-	2,  // 29: nearside.sync.v1.Exchange.Register:output_type -> nearside.sync.v1.RegisterResponse
-	16, // 30: nearside.sync.v1.Exchange.Sync:output_type -> nearside.sync.v1.SyncResponse
-	21, // 31: nearside.sync.v1.Exchange.Watch:output_type -> nearside.sync.v1.WatchEvent
-	23, // 32: nearside.sync.v1.Exchange.HandIn:output_type -> nearside.sync.v1.HandInResponse
-	29, // [29:33] is the sub-list for method output_type
-	25, // [25:29] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	4,  // 0: nearside.sync.v1.RegisterResponse.keys:type_name -> nearside.sync.v1.TokenKey
+	3,  // 1: nearside.sync.v1.RegisterResponse.stamp:type_name -> nearside.sync.v1.Stamp
+	7,  // 2: nearside.sync.v1.SyncRequest.batch:type_name -> nearside.sync.v1.Batch
+	6,  // 3: nearside.sync.v1.SyncRequest.seal:type_name -> nearside.sync.v1.Cursor
+	13, // 4: nearside.sync.v1.SyncRequest.side:type_name -> nearside.sync.v1.Side
+	3,  // 5: nearside.sync.v1.SyncRequest.stamp:type_name -> nearside.sync.v1.Stamp
+	6,  // 6: nearside.sync.v1.Batch.seal:type_name -> nearside.sync.v1.Cursor
+	8,  // 7: nearside.sync.v1.Batch.totals:type_name -> nearside.sync.v1.Totals
+	9,  // 8: nearside.sync.v1.Batch.rollups:type_name -> nearside.sync.v1.Rollups
+	10, // 9: nearside.sync.v1.Batch.foreign:type_name -> nearside.sync.v1.Event
+	11, // 10: nearside.sync.v1.Batch.verdicts:type_name -> nearside.sync.v1.Verdict
+	12, // 11: nearside.sync.v1.Batch.final:type_name -> nearside.sync.v1.Window
+	10, // 12: nearside.sync.v1.Batch.held:type_name -> nearside.sync.v1.Event
+	14, // 13: nearside.sync.v1.Side.wants:type_name -> nearside.sync.v1.Want
+	15, // 14: nearside.sync.v1.Side.decisions:type_name -> nearside.sync.v1.DecisionCounts
+	16, // 15: nearside.sync.v1.Side.refusals:type_name -> nearside.sync.v1.Refusals
+	0,  // 16: nearside.sync.v1.SyncResponse.status:type_name -> nearside.sync.v1.SyncResponse.Status
+	6,  // 17: nearside.sync.v1.SyncResponse.cursor:type_name -> nearside.sync.v1.Cursor
+	18, // 18: nearside.sync.v1.SyncResponse.leases:type_name -> nearside.sync.v1.Grant
+	19, // 19: nearside.sync.v1.SyncResponse.delivered:type_name -> nearside.sync.v1.Delivered
+	10, // 20: nearside.sync.v1.SyncResponse.foreign_in:type_name -> nearside.sync.v1.Event
+	4,  // 21: nearside.sync.v1.SyncResponse.keys:type_name -> nearside.sync.v1.TokenKey
+	20, // 22: nearside.sync.v1.SyncResponse.controls:type_name -> nearside.sync.v1.Control
+	3,  // 23: nearside.sync.v1.SyncResponse.stamp:type_name -> nearside.sync.v1.Stamp
+	20, // 24: nearside.sync.v1.WatchEvent.controls:type_name -> nearside.sync.v1.Control
+	6,  // 25: nearside.sync.v1.HandInRequest.seal:type_name -> nearside.sync.v1.Cursor
+	12, // 26: nearside.sync.v1.HandInRequest.windows:type_name -> nearside.sync.v1.Window
+	10, // 27: nearside.sync.v1.HandInRequest.late:type_name -> nearside.sync.v1.Event
+	6,  // 28: nearside.sync.v1.HandInResponse.cursor:type_name -> nearside.sync.v1.Cursor
+	27, // 29: nearside.sync.v1.StateRequest.statement:type_name -> nearside.sync.v1.Statement
+	0,  // 30: nearside.sync.v1.StateResponse.status:type_name -> nearside.sync.v1.SyncResponse.Status
+	3,  // 31: nearside.sync.v1.Statement.stamp:type_name -> nearside.sync.v1.Stamp
+	6,  // 32: nearside.sync.v1.Statement.acked:type_name -> nearside.sync.v1.Cursor
+	6,  // 33: nearside.sync.v1.Statement.sealed:type_name -> nearside.sync.v1.Cursor
+	8,  // 34: nearside.sync.v1.Statement.totals:type_name -> nearside.sync.v1.Totals
+	28, // 35: nearside.sync.v1.Statement.pending:type_name -> nearside.sync.v1.Counted
+	20, // 36: nearside.sync.v1.Statement.controls:type_name -> nearside.sync.v1.Control
+	19, // 37: nearside.sync.v1.Statement.delivered:type_name -> nearside.sync.v1.Delivered
+	4,  // 38: nearside.sync.v1.Statement.keys:type_name -> nearside.sync.v1.TokenKey
+	1,  // 39: nearside.sync.v1.Exchange.Register:input_type -> nearside.sync.v1.RegisterRequest
+	5,  // 40: nearside.sync.v1.Exchange.Sync:input_type -> nearside.sync.v1.SyncRequest
+	21, // 41: nearside.sync.v1.Exchange.Watch:input_type -> nearside.sync.v1.WatchRequest
+	23, // 42: nearside.sync.v1.Exchange.HandIn:input_type -> nearside.sync.v1.HandInRequest
+	25, // 43: nearside.sync.v1.Exchange.State:input_type -> nearside.sync.v1.StateRequest
+	2,  // 44: nearside.sync.v1.Exchange.Register:output_type -> nearside.sync.v1.RegisterResponse
+	17, // 45: nearside.sync.v1.Exchange.Sync:output_type -> nearside.sync.v1.SyncResponse
+	22, // 46: nearside.sync.v1.Exchange.Watch:output_type -> nearside.sync.v1.WatchEvent
+	24, // 47: nearside.sync.v1.Exchange.HandIn:output_type -> nearside.sync.v1.HandInResponse
+	26, // 48: nearside.sync.v1.Exchange.State:output_type -> nearside.sync.v1.StateResponse
+	44, // [44:49] is the sub-list for method output_type
+	39, // [39:44] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_sync_wire_exchange_proto_init() }
@@ -2184,7 +2756,7 @@ func file_sync_wire_exchange_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sync_wire_exchange_proto_rawDesc), len(file_sync_wire_exchange_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -44,6 +44,8 @@ const (
 	ExchangeWatchProcedure = "/nearside.sync.v1.Exchange/Watch"
 	// ExchangeHandInProcedure is the fully-qualified name of the Exchange's HandIn RPC.
 	ExchangeHandInProcedure = "/nearside.sync.v1.Exchange/HandIn"
+	// ExchangeStateProcedure is the fully-qualified name of the Exchange's State RPC.
+	ExchangeStateProcedure = "/nearside.sync.v1.Exchange/State"
 )
 
 // ExchangeClient is a client for the nearside.sync.v1.Exchange service.
@@ -57,6 +59,9 @@ type ExchangeClient interface {
 	Watch(context.Context, *wire.WatchRequest) (*connect.ServerStreamForClient[wire.WatchEvent], error)
 	// HandIn delivers the windows and late events of a fenced or closed holder.
 	HandIn(context.Context, *wire.HandInRequest) (*wire.HandInResponse, error)
+	// State delivers a holder's statement to a core that lost history. Authorization:
+	// the holder's own secret, or a join token where the core no longer knows the holder.
+	State(context.Context, *wire.StateRequest) (*wire.StateResponse, error)
 }
 
 // NewExchangeClient constructs a client for the nearside.sync.v1.Exchange service. By default, it
@@ -94,6 +99,12 @@ func NewExchangeClient(httpClient connect.HTTPClient, baseURL string, opts ...co
 			connect.WithSchema(exchangeMethods.ByName("HandIn")),
 			connect.WithClientOptions(opts...),
 		),
+		state: connect.NewClient[wire.StateRequest, wire.StateResponse](
+			httpClient,
+			baseURL+ExchangeStateProcedure,
+			connect.WithSchema(exchangeMethods.ByName("State")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -103,6 +114,7 @@ type exchangeClient struct {
 	sync     *connect.Client[wire.SyncRequest, wire.SyncResponse]
 	watch    *connect.Client[wire.WatchRequest, wire.WatchEvent]
 	handIn   *connect.Client[wire.HandInRequest, wire.HandInResponse]
+	state    *connect.Client[wire.StateRequest, wire.StateResponse]
 }
 
 // Register calls nearside.sync.v1.Exchange.Register.
@@ -137,6 +149,15 @@ func (c *exchangeClient) HandIn(ctx context.Context, req *wire.HandInRequest) (*
 	return nil, err
 }
 
+// State calls nearside.sync.v1.Exchange.State.
+func (c *exchangeClient) State(ctx context.Context, req *wire.StateRequest) (*wire.StateResponse, error) {
+	response, err := c.state.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // ExchangeHandler is an implementation of the nearside.sync.v1.Exchange service.
 type ExchangeHandler interface {
 	// Register binds a state directory to a holder. Authorization: a join token.
@@ -148,6 +169,9 @@ type ExchangeHandler interface {
 	Watch(context.Context, *wire.WatchRequest, *connect.ServerStream[wire.WatchEvent]) error
 	// HandIn delivers the windows and late events of a fenced or closed holder.
 	HandIn(context.Context, *wire.HandInRequest) (*wire.HandInResponse, error)
+	// State delivers a holder's statement to a core that lost history. Authorization:
+	// the holder's own secret, or a join token where the core no longer knows the holder.
+	State(context.Context, *wire.StateRequest) (*wire.StateResponse, error)
 }
 
 // NewExchangeHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -181,6 +205,12 @@ func NewExchangeHandler(svc ExchangeHandler, opts ...connect.HandlerOption) (str
 		connect.WithSchema(exchangeMethods.ByName("HandIn")),
 		connect.WithHandlerOptions(opts...),
 	)
+	exchangeStateHandler := connect.NewUnaryHandlerSimple(
+		ExchangeStateProcedure,
+		svc.State,
+		connect.WithSchema(exchangeMethods.ByName("State")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/nearside.sync.v1.Exchange/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ExchangeRegisterProcedure:
@@ -191,6 +221,8 @@ func NewExchangeHandler(svc ExchangeHandler, opts ...connect.HandlerOption) (str
 			exchangeWatchHandler.ServeHTTP(w, r)
 		case ExchangeHandInProcedure:
 			exchangeHandInHandler.ServeHTTP(w, r)
+		case ExchangeStateProcedure:
+			exchangeStateHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -214,4 +246,8 @@ func (UnimplementedExchangeHandler) Watch(context.Context, *wire.WatchRequest, *
 
 func (UnimplementedExchangeHandler) HandIn(context.Context, *wire.HandInRequest) (*wire.HandInResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nearside.sync.v1.Exchange.HandIn is not implemented"))
+}
+
+func (UnimplementedExchangeHandler) State(context.Context, *wire.StateRequest) (*wire.StateResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nearside.sync.v1.Exchange.State is not implemented"))
 }
