@@ -9,6 +9,8 @@ LINT    := $(TOOLS)/golangci-lint-v2.15.0/golangci-lint
 SQLC    := $(TOOLS)/sqlc-v1.31.1/sqlc
 PBGO    := $(TOOLS)/protoc-gen-go-v1.36.12/protoc-gen-go
 CONNECT := $(TOOLS)/protoc-gen-connect-go-v1.21.1/protoc-gen-connect-go
+NFPM    := $(TOOLS)/nfpm-v2.45.2/nfpm
+BILL    := $(TOOLS)/cyclonedx-gomod-v1.10.0/cyclonedx-gomod
 install  = GOBIN=$(@D) $(GO) install $(1)@$(patsubst $(@F)-%,%,$(notdir $(@D)))
 
 # What may take long runs apart from the rest, so that it has the machine to itself.
@@ -20,7 +22,7 @@ SHORT  = $(shell $(GO) list ./... | grep -v -e '^nearside/dev/e2e' -e '^nearside
 PLAIN := ./dev/simulation ./edge/serve
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test need vet lint unit e2e simulate mutate bench fuzz generate geo terraform-test clean
+.PHONY: help build run test need vet lint unit e2e simulate mutate bench fuzz dist generate geo terraform-test clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +72,9 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 bench: build ## speed beside its baseline, as a table and bench.json; ONLY=regexp selects
 	$(BIN)/nearside-dev bench --only '$(ONLY)'
 
+dist: $(NFPM) $(BILL) ## tarballs, packages, bills of materials and image recipes, in dist/ (ARCH=amd64,arm64)
+	$(GO) run ./dev/cmd/nearside-dev dist --nfpm $(NFPM) --cyclonedx-gomod $(BILL) $(if $(ARCH),--arch $(ARCH))
+
 generate: $(SQLC) $(PBGO) $(CONNECT) ## protobuf, Connect and sqlc code (needs protoc)
 	@command -v protoc >/dev/null || { echo "protoc is missing: sudo apt-get install protobuf-compiler"; exit 1; }
 	PATH="$(dir $(SQLC)):$(dir $(PBGO)):$(dir $(CONNECT)):$$PATH" $(GO) generate ./...
@@ -94,3 +99,10 @@ $(PBGO):
 
 $(CONNECT):
 	$(call install,connectrpc.com/connect/cmd/protoc-gen-connect-go)
+
+# Not the newest: those need modules that the Go proxy does not have.
+$(NFPM):
+	$(call install,github.com/goreleaser/nfpm/v2/cmd/nfpm)
+
+$(BILL):
+	$(call install,github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod)

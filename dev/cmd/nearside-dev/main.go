@@ -10,6 +10,7 @@
 //
 // nearside-dev need installs what the tests need and this machine lacks.
 // nearside-dev bench measures what is claimed about speed.
+// nearside-dev dist makes what operators deploy.
 package main
 
 import (
@@ -62,6 +63,7 @@ func run(signals <-chan os.Signal, args []string, stdout, stderr io.Writer) erro
 		Need need `cmd:"" help:"Install what the tests need and this machine lacks."`
 
 		Bench     measure `cmd:"" help:"Measure speed beside a baseline, print a table, write bench.json."`
+		Dist      release `cmd:"" help:"Make tarballs, packages, bills of materials and image recipes."`
 		BenchBare bare    `cmd:"" hidden:""`
 	}
 	exited := false
