@@ -74,10 +74,8 @@ func Make(ctx context.Context, c Config) error {
 	if err := c.replaceable(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(c.Out), 0o755); err != nil {
-		return err
-	}
-	work, err := os.MkdirTemp(filepath.Dir(c.Out), ".dist-")
+	// Elsewhere, since a new folder in the source would be a change of it.
+	work, err := os.MkdirTemp("", "nearside-dist-")
 	if err != nil {
 		return fmt.Errorf("make a folder to work in: %w", err)
 	}
@@ -109,10 +107,27 @@ func Make(ctx context.Context, c Config) error {
 	if err := sums(out); err != nil {
 		return err
 	}
+	return c.replace(out)
+}
+
+// replace puts the complete folder made where Out is.
+func (c *Config) replace(made string) error {
+	if err := os.MkdirAll(filepath.Dir(c.Out), 0o755); err != nil {
+		return err
+	}
+	beside, err := os.MkdirTemp(filepath.Dir(c.Out), ".dist-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(beside)
+	whole := filepath.Join(beside, "dist")
+	if err := os.CopyFS(whole, os.DirFS(made)); err != nil {
+		return err
+	}
 	if err := os.RemoveAll(c.Out); err != nil {
 		return err
 	}
-	return os.Rename(out, c.Out)
+	return os.Rename(whole, c.Out)
 }
 
 // replaceable refuses an Out that holds something else than an earlier run's
