@@ -168,9 +168,8 @@ func (c *Config) release(ctx context.Context, work, out, role, arch string) erro
 
 	base := fmt.Sprintf("%s_%s_linux_%s", name, strings.TrimPrefix(version, "v"), arch)
 	bill := filepath.Join(stage, "sbom.cdx.json")
-	sbom := exec.CommandContext(ctx, c.CycloneDX, "bin", "-json", "-noserial", "-version", version, "-output", bill, binary)
+	sbom := exec.CommandContext(ctx, c.CycloneDX, "bin", "-json", "-std", "-noserial", "-notimestamp", "-version", version, "-output", bill, binary)
 	sbom.Dir = c.Source
-	sbom.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+fmt.Sprint(at.Unix()))
 	if err := c.run(sbom); err != nil {
 		return err
 	}
