@@ -69,13 +69,27 @@ type Config struct {
 func Run(ctx context.Context, conf Config) ([]Result, error) {
 	conf.Rounds = cmp.Or(conf.Rounds, 5)
 	conf.Each = cmp.Or(conf.Each, 2*time.Second)
-	var out []Result
-	wanted := func(name string) bool { return conf.Only == nil || conf.Only.MatchString(name) }
+	out, err := conf.overHTTP(ctx)
+	if err != nil {
+		return out, err
+	}
+	return conf.inPackages(ctx, out)
+}
+
+func (conf *Config) wanted(name string) bool { return conf.Only == nil || conf.Only.MatchString(name) }
+
+// overHTTP measures the edge, from processors that it does not use.
+func (conf *Config) overHTTP(ctx context.Context) (out []Result, err error) {
+	back, err := keepOff(conf.Log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, back()) }()
 	for _, size := range []struct {
 		name    string
 		flights int
 	}{{"edge_http_10_flights", 10}, {"edge_http_1k_flights", 1000}, {"edge_http_100k_flights", 100_000}} {
-		if !wanted(size.name) {
+		if !conf.wanted(size.name) {
 			continue
 		}
 		results, err := conf.edge(ctx, size.name, size.flights)
@@ -84,11 +98,15 @@ func Run(ctx context.Context, conf Config) ([]Result, error) {
 		}
 		out = append(out, results...)
 	}
+	return out, nil
+}
+
+func (conf *Config) inPackages(ctx context.Context, out []Result) ([]Result, error) {
 	for _, b := range goBenchmarks {
-		if !slices.ContainsFunc(b.figures, func(f figure) bool { return wanted(f.name) }) {
+		if !slices.ContainsFunc(b.figures, func(f figure) bool { return conf.wanted(f.name) }) {
 			continue
 		}
-		results, err := conf.goBench(ctx, b, wanted)
+		results, err := conf.goBench(ctx, b)
 		if err != nil {
 			return out, fmt.Errorf("%s: %w", b.pkg, err)
 		}
@@ -154,7 +172,7 @@ func (conf *Config) edge(ctx context.Context, name string, flights int) (_ []Res
 		return nil, err
 	}
 	const connections = 64
-	warm, err := drive(ctx, edge.addr, requests, connections, conf.Each)
+	warm, err := drive(ctx, edge.addr, inTurn(requests), connections, conf.Each)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +182,7 @@ func (conf *Config) edge(ctx context.Context, name string, flights int) (_ []Res
 		return nil, err
 	}
 	defer bare.stop()
-	if _, err := drive(ctx, bare.addr, requests, connections, conf.Each/4); err != nil {
+	if _, err := drive(ctx, bare.addr, inTurn(requests), connections, conf.Each/4); err != nil {
 		return nil, err
 	}
 
@@ -178,7 +196,7 @@ func (conf *Config) edge(ctx context.Context, name string, flights int) (_ []Res
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(conf.Log, "%s: round %d: edge %.0f/s, bare %.0f/s, ratio %.3f; %.0f %% filled\n", name, round+1, e.rps, b.rps, e.rps/b.rps, e.filled*100)
+		fmt.Fprintf(conf.Log, "%s: round %d: edge %.0f/s busy %.2f, bare %.0f/s busy %.2f, ratio %.3f; %.0f %% filled\n", name, round+1, e.rps, e.busy, b.rps, b.busy, e.rps/b.rps, e.filled*100)
 		edgeRPS, bareRPS, rps = append(edgeRPS, e.rps), append(bareRPS, b.rps), append(rps, e.rps/b.rps)
 		edgeCPU, bareCPU, cpu = append(edgeCPU, e.cpu), append(bareCPU, b.cpu), append(cpu, e.cpu/b.cpu)
 		edgeP99, bareP99, p99 = append(edgeP99, e.p99), append(bareP99, b.p99), append(p99, e.p99/b.p99)
@@ -276,7 +294,7 @@ func (p *process) untilOffers(ctx context.Context, requests [][]byte) error {
 	defer tick.Stop()
 	for {
 		if ready(ctx, p.ops) {
-			s, err := drive(ctx, p.addr, requests, 1, 50*time.Millisecond)
+			s, err := drive(ctx, p.addr, inTurn(requests), 1, 50*time.Millisecond)
 			if err == nil && s.filled > 0 {
 				return nil
 			}
@@ -307,6 +325,7 @@ type measurement struct {
 	rps    float64
 	cpu    float64 // µs of the server's processor time per request
 	p99    float64 // µs
+	busy   float64 // share of one processor that the server used
 	filled float64 // share of answers with an ad
 }
 
@@ -315,7 +334,7 @@ func (p *process) measure(ctx context.Context, requests [][]byte, connections in
 	if err != nil {
 		return measurement{}, err
 	}
-	s, err := drive(ctx, p.addr, requests, connections, lasting)
+	s, err := drive(ctx, p.addr, inTurn(requests), connections, lasting)
 	if err != nil {
 		return measurement{}, err
 	}
@@ -325,27 +344,39 @@ func (p *process) measure(ctx context.Context, requests [][]byte, connections in
 	}
 	return measurement{
 		rps:    s.perSecond(),
-		cpu:    float64((after - before).Microseconds()) / float64(s.requests),
+		cpu:    float64((after - before).Nanoseconds()) / 1000 / float64(s.requests),
+		busy:   (after - before).Seconds() / s.elapsed.Seconds(),
 		p99:    float64(s.quantile(0.99).Microseconds()),
 		filled: float64(s.filled) / float64(s.requests),
 	}, nil
 }
 
-// processorTime is what the server used so far, from /proc/PID/schedstat of
-// its threads' sum in /proc/PID/stat (10 ms steps, over seconds).
+// processorTime is what the server's threads used so far: the first number of
+// each one's /proc/PID/task/TID/schedstat, in nanoseconds.
 func (p *process) processorTime() (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.cmd.Process.Pid))
+	if err == nil && len(tasks) == 0 {
+		err = errors.New("no schedstat")
+	}
+	total := int64(0)
+	for _, task := range tasks {
+		var used int64
+		b, err := os.ReadFile(task)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // the thread has ended
+		}
+		if err == nil {
+			_, err = fmt.Sscan(string(b), &used)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("read the server's processor time: %w", err)
+		}
+		total += used
+	}
 	if err != nil {
 		return 0, fmt.Errorf("read the server's processor time: %w", err)
 	}
-	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])) // from field 3 on, see proc(5)
-	user, err1 := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	if err := errors.Join(err1, err2); err != nil {
-		return 0, fmt.Errorf("read the server's processor time: %w", err)
-	}
-	const ticksPerSecond = 100 // USER_HZ, fixed in the kernel's interface
-	return time.Duration(user+system) * time.Second / ticksPerSecond, nil
+	return time.Duration(total), nil
 }
 
 // rss is the server's resident memory in MB.

@@ -94,7 +94,7 @@ func TestTheClientCountsWhatIsAnswered(t *testing.T) {
 	}}
 	go func() { _ = srv.Serve(l) }() // ends with the shutdown
 	requests := [][]byte{[]byte("GET /a HTTP/1.1\r\nHost: x\r\n\r\n"), []byte("GET /b HTTP/1.1\r\nHost: x\r\n\r\n")}
-	s, err := drive(t.Context(), l.Addr().String(), requests, 1, 50*time.Millisecond)
+	s, err := drive(t.Context(), l.Addr().String(), inTurn(requests), 1, 50*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,6 +109,30 @@ func TestTheClientCountsWhatIsAnswered(t *testing.T) {
 	}
 }
 
+func TestAnswersAreFoundInWhatHasArrived(t *testing.T) {
+	const whole = "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 5\r\n\r\nhello"
+	for _, row := range []struct {
+		arrived, body string
+		length        int
+		wrong         string
+	}{
+		{whole, "hello", len(whole), ""},
+		{whole + "HTTP/1.1", "hello", len(whole), ""},
+		{whole[:len(whole)-1], "", 0, ""},
+		{whole[:20], "", 0, ""},
+		{"", "", 0, ""},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", 38, ""},
+		{"HTTP/1.1 200 OK\r\n\r\n", "", 0, "without a length"},
+		{"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone", "", 0, "404 Not Found: none"},
+	} {
+		body, length, err := answered([]byte(row.arrived))
+		if string(body) != row.body || length != row.length || (err != nil) != (row.wrong != "") ||
+			err != nil && !strings.Contains(err.Error(), row.wrong) {
+			t.Errorf("%q: %q, %d, %v, want %q, %d, %q", row.arrived, body, length, err, row.body, row.length, row.wrong)
+		}
+	}
+}
+
 func TestAFailingServerIsNoFigure(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -116,7 +140,7 @@ func TestAFailingServerIsNoFigure(t *testing.T) {
 	}
 	srv := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) { ctx.Error("broken", 500) }}
 	go func() { _ = srv.Serve(l) }()
-	_, err = drive(context.Background(), l.Addr().String(), [][]byte{[]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")}, 2, time.Second)
+	_, err = drive(context.Background(), l.Addr().String(), inTurn([][]byte{[]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")}), 2, time.Second)
 	if err == nil || !strings.Contains(err.Error(), "500") {
 		t.Errorf("answers of status 500 gave %v, want an error that names it", err)
 	}

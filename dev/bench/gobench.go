@@ -47,7 +47,7 @@ type figure struct {
 	baseline string // the same for the baseline; "": none
 }
 
-func (conf *Config) goBench(ctx context.Context, b goBenchmark, wanted func(string) bool) ([]Result, error) {
+func (conf *Config) goBench(ctx context.Context, b goBenchmark) ([]Result, error) {
 	fmt.Fprintf(conf.Log, "go test -bench %s %s\n", b.bench, b.pkg)
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", b.bench, "-count", strconv.Itoa(conf.Rounds), b.pkg)
 	cmd.Dir = conf.Source
@@ -59,7 +59,7 @@ func (conf *Config) goBench(ctx context.Context, b goBenchmark, wanted func(stri
 	lines := parseGoBench(out.Bytes())
 	var results []Result
 	for _, f := range b.figures {
-		if !wanted(f.name) {
+		if !conf.wanted(f.name) {
 			continue
 		}
 		values := lines.of(f.line, f.unit)

@@ -4,6 +4,7 @@ package bench
 
 import (
 	"fmt"
+	"io"
 	"path/filepath"
 )
 
@@ -15,3 +16,5 @@ func (p *process) launch() error {
 	}
 	return nil
 }
+
+func keepOff(io.Writer) (back func() error, err error) { return func() error { return nil }, nil }

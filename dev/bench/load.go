@@ -1,19 +1,12 @@
 package bench
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"math"
-	"net"
 	"slices"
-	"sync"
 	"time"
-
-	"github.com/valyala/fasthttp"
 )
 
 // sample is what one run of the client saw.
@@ -35,70 +28,74 @@ func (s *sample) quantile(q float64) time.Duration {
 	return s.times[int(math.Ceil(q*float64(len(s.times))))-1]
 }
 
-// drive sends the prepared requests, in turn, over so many kept-alive
-// connections for the given time. Any answer but 200 ends it with an error.
-func drive(ctx context.Context, addr string, requests [][]byte, connections int, lasting time.Duration) (*sample, error) {
-	ctx, cancel := context.WithTimeout(ctx, lasting)
-	defer cancel()
-	var (
-		mu    sync.Mutex
-		total sample
-		errs  []error
-		wg    sync.WaitGroup
-	)
-	start := time.Now()
-	for i := range connections {
-		wg.Go(func() {
-			s, err := driveOne(ctx, addr, requests, i*len(requests)/connections)
-			mu.Lock()
-			defer mu.Unlock()
-			errs = append(errs, err)
-			total.requests += s.requests
-			total.filled += s.filled
-			total.bytes += s.bytes
-			total.times = append(total.times, s.times...)
-		})
-	}
-	wg.Wait()
-	total.elapsed = time.Since(start)
-	slices.Sort(total.times)
-	return &total, errors.Join(errs...)
+// script is what a client says. Its functions are called by one goroutine at a
+// time.
+type script struct {
+	next  func() []byte     // the next request, nil where there is none left
+	heard func(body []byte) // told of each answer's body, which is only good during the call; may be nil
 }
 
-func driveOne(ctx context.Context, addr string, requests [][]byte, next int) (s sample, err error) {
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		return s, fmt.Errorf("connect to the server: %w", err)
-	}
-	defer conn.Close()
-	in := bufio.NewReaderSize(conn, 16<<10)
-	var header fasthttp.ResponseHeader
-	for ctx.Err() == nil {
-		sent := time.Now()
-		if _, err := conn.Write(requests[next%len(requests)]); err != nil {
-			return s, fmt.Errorf("send a request: %w", err)
-		}
-		next++
-		if err := header.Read(in); err != nil {
-			return s, fmt.Errorf("read an answer: %w", err)
-		}
-		n := header.ContentLength()
-		if header.StatusCode() != fasthttp.StatusOK || n < 0 {
-			body, _ := io.ReadAll(io.LimitReader(in, int64(max(0, min(n, 500)))))
-			return s, fmt.Errorf("an answer with status %d, length %d: %s", header.StatusCode(), n, body)
-		}
-		if _, err := in.Discard(n); err != nil {
-			return s, fmt.Errorf("read a body: %w", err)
-		}
-		s.times = append(s.times, time.Since(sent))
-		s.requests++
-		s.bytes += n
-		if n > len("{}\n") {
-			s.filled++
-		}
-	}
-	return s, nil
+// inTurn sends the requests one after the other, over and over.
+func inTurn(requests [][]byte) script {
+	i := 0
+	return script{next: func() []byte {
+		i++
+		return requests[(i-1)%len(requests)]
+	}}
 }
+
+// drive follows the script over so many kept-alive connections for the given
+// time, or until there is nothing left to send. Any answer but 200 ends it with
+// an error.
+func drive(ctx context.Context, addr string, s script, connections int, lasting time.Duration) (*sample, error) {
+	total := &sample{}
+	start := time.Now()
+	err := talk(ctx, addr, s, connections, start.Add(lasting), total)
+	total.elapsed = time.Since(start)
+	slices.Sort(total.times)
+	return total, err
+}
+
+// note counts one answer.
+func (s *sample) note(body []byte, took time.Duration) {
+	s.times = append(s.times, took)
+	s.requests++
+	s.bytes += len(body)
+	if len(body) > len("{}\n") {
+		s.filled++
+	}
+}
+
+// answered finds one whole answer at the head of what was read: its body, and
+// how long it is with its header; 0 where some of it is still to come.
+func answered(b []byte) (body []byte, length int, err error) {
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 {
+		return nil, 0, nil
+	}
+	header := b[:end+2]
+	n := -1
+	if at := bytes.Index(header, []byte("\r\nContent-Length: ")); at >= 0 {
+		for n, at = 0, at+len("\r\nContent-Length: "); header[at] >= '0' && header[at] <= '9' && n < 1<<30; at++ {
+			n = n*10 + int(header[at]-'0')
+		}
+	}
+	if n < 0 {
+		return nil, 0, fmt.Errorf("an answer without a length:\n%s", header)
+	}
+	if length = end + 4 + n; len(b) < length {
+		return nil, 0, nil
+	}
+	body = b[end+4 : length]
+	if !bytes.HasPrefix(header, []byte("HTTP/1.1 200 ")) {
+		status, _, _ := bytes.Cut(header, []byte("\r\n"))
+		return nil, 0, fmt.Errorf("an answer %s: %s", status, body[:min(len(body), 500)])
+	}
+	return body, length, nil
+}
+
+// maxAnswer is the most that one answer may have, header included.
+const maxAnswer = 64 << 10
 
 // decisions are request lines as readers of many countries send them, for a
 // catalog of n flights.
