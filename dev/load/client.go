@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -16,10 +17,17 @@ type Client struct {
 	http *http.Client
 }
 
+// Dial connects to a numeric address, for readers who are elsewhere.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
 // NewClient has room for so many connections to each edge.
-func NewClient(connections int) *Client {
+func NewClient(connections int) *Client { return NewClientFrom(nil, connections) }
+
+// NewClientFrom is NewClient for readers who connect with dial; nil is from here.
+func NewClientFrom(dial Dial, connections int) *Client {
 	return &Client{http: &http.Client{
 		Transport: &http.Transport{
+			DialContext:         dial,
 			MaxIdleConnsPerHost: connections,
 			MaxConnsPerHost:     connections,
 			IdleConnTimeout:     30 * time.Second,

@@ -21,6 +21,7 @@ type Config struct {
 	ViewIn  time.Duration               // median time from decision to view; 0: 800 ms
 	ViewOf  float64                     // share of offers that are seen; 0: 0.85
 	ClickOf float64                     // share of views that are clicked on; 0: 0.004
+	Dial    Dial                        // how the readers connect; nil: from here
 	Log     func(error)                 // told of failures, one a second at most; may be nil
 }
 
@@ -61,7 +62,7 @@ func Start(ctx context.Context, c Config, addrs Addresses) *Traffic {
 		c.Query = SamplePage
 	}
 	ctx, stop := context.WithCancel(ctx)
-	t := &Traffic{config: c, client: NewClient(64), stop: stop, enough: make(chan struct{})}
+	t := &Traffic{config: c, client: NewClientFrom(c.Dial, 64), stop: stop, enough: make(chan struct{})}
 	t.running.Go(func() { t.arrive(ctx, NewReaders(addrs, Mix(c.Region), c.Seed)) })
 	return t
 }

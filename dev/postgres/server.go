@@ -125,6 +125,31 @@ func Init(ctx context.Context, bin Binaries, as Account, dir, password string) e
 	return nil
 }
 
+// LetIn lets a network in, for queries and for replication, with a password.
+func LetIn(dir, network string) error {
+	file := filepath.Join(dir, "pg_hba.conf")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	lines := fmt.Sprintf("host all all %s scram-sha-256\nhost replication all %s scram-sha-256\n", network, network)
+	if strings.Contains(string(text), lines) {
+		return nil
+	}
+	return os.WriteFile(file, append(text, lines...), 0o600) // it exists: its owner stays
+}
+
+// BaseBackup is a program that copies the server at url into dir, which
+// MakeDir made, so that a server over dir follows that one.
+func BaseBackup(bin Binaries, as Account, url, dir string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(bin.Dir, "pg_basebackup"), "--dbname", url, "--pgdata", dir,
+		"--write-recovery-conf", "--wal-method", "stream", "--checkpoint", "fast", "--no-sync")
+	cmd.Dir = "/"
+	cmd.Env = environment()
+	as.Apply(cmd)
+	return cmd
+}
+
 // Password is a new random password.
 func Password() string { return rand.Text() }
 

@@ -4,7 +4,9 @@ package wan
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -43,6 +45,9 @@ func Distant(a, b Place) Link {
 	delay := lastMile + time.Duration(km*detour/fibreKmPerMs*float64(time.Millisecond))
 	return Link{Delay: delay, Jitter: delay / 50}
 }
+
+// Known are the names of the Places, in order.
+func Known() []string { return slices.Sorted(maps.Keys(Places)) }
 
 // Between is Distant by the names of two Places.
 func Between(a, b string) (Link, error) {

@@ -17,7 +17,8 @@
 // after it was sent. Packets of one link keep their order. A cut link drops
 // everything, as a router that is gone does: no error reaches the sender. A
 // link's queue is bounded; what does not fit is dropped. Close removes the
-// namespaces and devices that New made and no others.
+// namespaces and devices that New made and no others; where the process was
+// killed before it could, the next New does (see Sweep).
 //
 // # What it leaves out
 //
@@ -75,6 +76,7 @@ type World struct {
 	byName  map[string]*Host
 	byAddr  map[netip.Addr]*Host
 	links   [][]*path // from, to
+	claimed *os.File
 	running sync.WaitGroup
 	stop    context.CancelFunc
 }
@@ -123,8 +125,15 @@ func New(prefix string, names []string, between func(a, b string) Link) (_ *Worl
 	if prefix == "" || len(prefix) > 8 || strings.ContainsAny(prefix, "/. ") {
 		return nil, fmt.Errorf("make a WAN world: prefix %q, expected 1 to 8 plain characters", prefix)
 	}
+	if _, err := Sweep(); err != nil {
+		return nil, err
+	}
+	claimed, err := claim(prefix)
+	if err != nil {
+		return nil, fmt.Errorf("make a WAN world: %w", err)
+	}
 	ctx, stop := context.WithCancel(context.Background())
-	w := &World{byName: map[string]*Host{}, byAddr: map[netip.Addr]*Host{}, stop: stop}
+	w := &World{byName: map[string]*Host{}, byAddr: map[netip.Addr]*Host{}, claimed: claimed, stop: stop}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.Close())
@@ -191,6 +200,17 @@ func (w *World) Set(a, b string, link Link) error {
 	return w.each(a, b, func(p *path) { p.link.Store(&link) })
 }
 
+// Link is what Set, or New, said of the way from one host to another, and
+// whether it is cut now.
+func (w *World) Link(from, to string) (link Link, cut bool, err error) {
+	f, t := w.byName[from], w.byName[to]
+	if f == nil || t == nil || f == t {
+		return Link{}, false, fmt.Errorf("there is no link from %q to %q", from, to)
+	}
+	p := w.links[f.index][t.index]
+	return *p.link.Load(), p.cut.Load(), nil
+}
+
 // Carried counts the packets that went from one host to another, and those
 // that the link dropped.
 func (w *World) Carried(from, to string) (carried, dropped int64) {
@@ -243,7 +263,7 @@ func (w *World) Close() error {
 	for _, h := range w.hosts {
 		errs = append(errs, ip("netns", "del", h.netns))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, release(w.claimed))...)
 }
 
 // read takes the packets that a host sends until its device is closed.
@@ -357,6 +377,9 @@ func (h *Host) up() (err error) {
 	return nil
 }
 
+// Namespace is the host's name in /run/netns.
+func (h *Host) Namespace() string { return h.netns }
+
 // Command runs a program on this host. It does not use "ip netns exec", which
 // mounts another /sys.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
@@ -384,21 +407,48 @@ func (h *Host) Listen(port int) (l net.Listener, err error) {
 	return l, err
 }
 
+// Within runs do on the calling thread as if on this host, and comes back. The
+// caller has locked its goroutine to the thread. What do starts lives on the
+// host; the kernel ties it to this thread where it is to die with it.
+func (h *Host) Within(do func() error) (err error) {
+	const own = "/proc/thread-self/ns/net"
+	home, err := os.Open(own)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = home.Close() }()
+	if err := h.enter(); err != nil {
+		return err
+	}
+	defer func() {
+		if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+			err = errors.Join(err, fmt.Errorf("leave namespace %s: %w", h.netns, back))
+		}
+	}()
+	return do()
+}
+
+// enter moves the calling thread to the host.
+func (h *Host) enter() error {
+	ns, err := os.Open(netnsDir + h.netns)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ns.Close() }()
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter namespace %s: %w", h.netns, err)
+	}
+	return nil
+}
+
 // inside runs do on a thread that has entered the namespace. The thread ends
 // with it, so that no other goroutine ever runs there.
 func (h *Host) inside(do func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the runtime ends the thread
-		ns, err := os.Open(netnsDir + h.netns)
-		if err != nil {
+		if err := h.enter(); err != nil {
 			done <- err
-			return
-		}
-		err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
-		_ = ns.Close()
-		if err != nil {
-			done <- fmt.Errorf("enter namespace %s: %w", h.netns, err)
 			return
 		}
 		done <- do()

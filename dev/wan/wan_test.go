@@ -211,3 +211,36 @@ func TestDistancesAreNearPublishedMedians(t *testing.T) {
 		t.Error("an unknown place has a distance")
 	}
 }
+
+// What a killed world left goes with the next one; what lives stays.
+func TestAKilledWorldIsSweptByTheNext(t *testing.T) {
+	alive := world(t, []string{"a"}, nil)
+	const dead = "tdead" // as if its process had been killed: a claim without a lock
+	if err := errors.Join(ip("netns", "add", dead+"-a"), os.WriteFile(claims+"/"+dead, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	stranger := fmt.Sprintf("s%d-a", os.Getpid()%100000)
+	if err := ip("netns", "add", stranger); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := ip("netns", "del", stranger); err != nil {
+			t.Errorf("a namespace that no world had claimed was removed: %v", err)
+		}
+	})
+	next, err := New(fmt.Sprintf("n%d", os.Getpid()%100000), []string{"b"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{dead + "-a": false, alive.hosts[0].netns: true, stranger: true} {
+		if _, err := os.Stat(netnsDir + name); (err == nil) != want {
+			t.Errorf("namespace %s: %v, want it there: %v", name, err, want)
+		}
+	}
+	if _, err := New(strings.TrimSuffix(alive.hosts[0].netns, "-a"), []string{"a"}, nil); err == nil || !strings.Contains(err.Error(), "another world") {
+		t.Errorf("a second world of one prefix: %v", err)
+	}
+}

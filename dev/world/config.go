@@ -1,9 +1,12 @@
 package world
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -32,6 +35,61 @@ type Config struct {
 	// Via, where it is not nil, says at which address the edge of that name
 	// finds a core whose sync API is at url: tests put a proxy between.
 	Via func(edge, url string) (string, error)
+
+	// Network, where it is not nil, is where the parts run, each on a machine of
+	// its own (see Machines). On loopback there are forwarders to them, on the
+	// ports that they would have there; Via does not go with it.
+	Network Network
+
+	// Standby adds a second Postgres that replicates the first one's writes
+	// before they are answered; it needs a Network. Promote makes it the first.
+	Standby bool
+}
+
+// Network is a set of machines that can only reach each other.
+type Network interface {
+	// Addr is the address of a machine.
+	Addr(machine string) netip.Addr
+	// Within runs do on the calling thread as if on the machine.
+	Within(machine string, do func() error) error
+	// Dial connects from a machine to an address.
+	Dial(ctx context.Context, machine, address string) (net.Conn, error)
+}
+
+// The machines of a world that has a Network; further ones are the edges, by
+// their names, and the further cores: core-2, core-3 …
+const (
+	coreMachine     = "core"
+	postgresMachine = "postgres"
+	standbyMachine  = "standby"
+)
+
+// Machines are the names that the Network must know, each with its region;
+// Postgres and the cores are in the first.
+func (c *Config) Machines() (names, regions []string) {
+	add := func(name, region string) { names, regions = append(names, name), append(regions, region) }
+	if c.DatabaseURL == "" {
+		add(postgresMachine, c.Regions[0])
+	}
+	if c.Standby {
+		add(standbyMachine, c.Regions[0])
+	}
+	for i := range c.cores() {
+		add(coreName(i), c.Regions[0])
+	}
+	for _, region := range c.Regions {
+		for j := range c.Nodes {
+			add(nodeName(region, j), region)
+		}
+	}
+	return names, regions
+}
+
+func coreName(i int) string {
+	if i == 0 {
+		return coreMachine
+	}
+	return fmt.Sprintf("%s-%d", coreMachine, i+1)
 }
 
 const (
@@ -66,6 +124,12 @@ func (c *Config) Validate() error {
 	if last := c.edgePort(len(c.Regions)-1, c.Nodes-1) + peer; c.BasePort < 1 || last > 65535 {
 		return fmt.Errorf("--base-port: expected 1 to %d for so many regions, not %d", 65535-(last-c.BasePort), c.BasePort)
 	}
+	if c.Network != nil && c.DatabaseURL != "" {
+		return errors.New("a network of machines brings its own Postgres: they could not reach another one (unset NEARSIDE_DATABASE_URL)")
+	}
+	if c.Standby && c.Network == nil {
+		return errors.New("a standby needs a network of machines")
+	}
 	if c.RestartAfter < 0 && c.RestartAfter != Never {
 		return fmt.Errorf("--restart-after: expected a duration or never, not %s", c.RestartAfter)
 	}
@@ -79,6 +143,7 @@ const (
 	sync       = 1
 	operations = 2
 	postgres   = 3
+	standby    = 4
 
 	public  = 0
 	edgeOps = 1
@@ -92,6 +157,14 @@ func (c *Config) edgePort(region, node int) int { return c.BasePort + 100*(regio
 func (c *Config) corePort(core int) int { return c.BasePort + 10*core }
 
 func (c *Config) cores() int { return max(c.Cores, 1) }
+
+// at is the address of a port on the machine where a part runs.
+func (c *Config) at(machine string, port int) string {
+	if c.Network == nil {
+		return address(port)
+	}
+	return netip.AddrPortFrom(c.Network.Addr(machine), uint16(port)).String()
+}
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
@@ -121,6 +194,11 @@ func (c *Config) checkPorts() error {
 	}
 	if c.DatabaseURL == "" {
 		if err := check(c.BasePort+postgres, "Postgres"); err != nil {
+			return err
+		}
+	}
+	if c.Standby {
+		if err := check(c.BasePort+standby, "the standby of Postgres"); err != nil {
 			return err
 		}
 	}

@@ -23,6 +23,7 @@ import (
 // startDatabase makes sure that there is a database to use, and says where.
 func (w *World) startDatabase(ctx context.Context) (string, error) {
 	if w.config.DatabaseURL != "" {
+		w.coreURL = w.config.DatabaseURL
 		return w.config.DatabaseURL, w.useGiven(ctx)
 	}
 	bin, err := pg.FindOrInstall(ctx, w.echo)
@@ -33,7 +34,7 @@ func (w *World) startDatabase(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	data, err := w.dataDir(as)
+	data, err := w.dataDir(as, "postgres")
 	if err != nil {
 		return "", err
 	}
@@ -57,21 +58,166 @@ func (w *World) startDatabase(ctx context.Context) (string, error) {
 		return "", err
 	}
 	port := w.config.BasePort + postgres
-	w.Postgres = w.process("postgres", syscall.SIGINT, func() *exec.Cmd { return pg.Command(bin, as, data, port) })
-	w.Postgres.restart, w.Postgres.rude = Never, syscall.SIGQUIT
-	if err := w.Postgres.Start(); err != nil {
-		return "", err
+	if w.config.Network != nil {
+		if err := pg.LetIn(data, "10.0.0.0/8"); err != nil {
+			return "", err
+		}
+		if err := w.forward(postgresMachine, port); err != nil {
+			return "", err
+		}
 	}
+	w.Postgres = w.server(postgresMachine, func() *exec.Cmd { return pg.Command(bin, as, data, port, w.listen(postgresMachine)...) })
 	server := pg.URL(data, port, password, "")
-	ready, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	if err := pg.WaitReady(ready, server, w.Postgres.log); err != nil {
+	if err := w.startServer(ctx, w.Postgres, server); err != nil {
 		return "", err
 	}
 	if err := createDatabase(ctx, server); err != nil {
 		return "", err
 	}
-	return pg.URL(data, port, password, database), nil
+	url := pg.URL(data, port, password, database)
+	w.coreURL = strings.Replace(url, address(port), w.config.at(postgresMachine, port), 1)
+	if w.config.Standby {
+		w.ready.DatabaseURL = url
+		return url, w.startStandby(ctx, bin, as, password)
+	}
+	return url, nil
+}
+
+// listen are the settings with which a Postgres listens on its machine.
+func (w *World) listen(machine string) []string {
+	if w.config.Network == nil {
+		return nil
+	}
+	return []string{"listen_addresses=" + w.config.Network.Addr(machine).String()}
+}
+
+func (w *World) server(name string, command func() *exec.Cmd) *Process {
+	p := w.process(name, syscall.SIGINT, func(string) *exec.Cmd { return command() })
+	p.restart, p.rude = Never, syscall.SIGQUIT
+	return p
+}
+
+func (w *World) startServer(ctx context.Context, p *Process, url string) error {
+	if err := p.Start(); err != nil {
+		return err
+	}
+	ready, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return pg.WaitReady(ready, url, p.log)
+}
+
+// startStandby copies the first server, follows it, and makes it wait: from
+// then on no commit is answered that is not on both.
+func (w *World) startStandby(ctx context.Context, bin pg.Binaries, as pg.Account, password string) error {
+	data, err := w.dataDir(as, "standby")
+	if err != nil {
+		return err
+	}
+	first, port := w.config.BasePort+postgres, w.config.BasePort+standby
+	from := pg.URL("", first, password, "")
+	inside := strings.Replace(from, address(first), w.config.at(postgresMachine, first), 1) + "&application_name=" + standbyMachine
+	promoted := false
+	if _, err := os.Stat(filepath.Join(data, "standby.signal")); errors.Is(err, fs.ErrNotExist) {
+		_, err := os.Stat(filepath.Join(data, "PG_VERSION"))
+		promoted = err == nil
+	}
+	if promoted {
+		return fmt.Errorf("the standby in %s was promoted: the other server's truth is an old one; start with --fresh", w.config.Dir)
+	}
+	if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); errors.Is(err, fs.ErrNotExist) {
+		w.note("making a standby of it in %s", w.config.file("standby"))
+		cmd := pg.BaseBackup(bin, as, inside, data)
+		out := &bytes.Buffer{}
+		cmd.Stdout, cmd.Stderr = out, out
+		on := func(do func() error) error { return w.config.Network.Within(standbyMachine, do) }
+		if err := w.spawn.start(cmd, syscall.SIGKILL, on); err != nil {
+			return err
+		}
+		if err := cmd.Wait(); err != nil {
+			return fmt.Errorf("make a standby: %w: %s", err, bytes.TrimSpace(out.Bytes()))
+		}
+	} else if err != nil {
+		return err
+	}
+	if err := w.forward(standbyMachine, port); err != nil {
+		return err
+	}
+	w.Standby = w.server(standbyMachine, func() *exec.Cmd { return pg.Command(bin, as, data, port, w.listen(standbyMachine)...) })
+	if err := w.startServer(ctx, w.Standby, pg.URL("", port, password, "")); err != nil {
+		return err
+	}
+	w.coreURL = strings.Replace(w.coreURL, w.config.at(postgresMachine, first),
+		w.config.at(postgresMachine, first)+","+w.config.at(standbyMachine, port), 1) + "&target_session_attrs=read-write&connect_timeout=3"
+	return w.Synchronous(ctx, true)
+}
+
+// Synchronous says whether the first Postgres waits for the standby before it
+// answers a commit; a world with a standby begins so.
+func (w *World) Synchronous(ctx context.Context, on bool) error {
+	conn, err := pgx.Connect(ctx, w.server1())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	names, want := "", "async"
+	if on {
+		names, want = standbyMachine, "sync"
+	}
+	if _, err := conn.Exec(ctx, fmt.Sprintf(`ALTER SYSTEM SET synchronous_standby_names = '%s'`, names)); err != nil {
+		return err
+	}
+	if _, err := conn.Exec(ctx, `SELECT pg_reload_conf()`); err != nil {
+		return err
+	}
+	for state := ""; ; {
+		err := conn.QueryRow(ctx, `SELECT coalesce(max(sync_state), 'absent') FROM pg_stat_replication WHERE state = 'streaming'`).Scan(&state)
+		if err != nil || state == want {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the standby to be %s, it is %s: %w", want, state, ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// server1 is the first server's maintenance database.
+func (w *World) server1() string {
+	return strings.Replace(w.ready.DatabaseURL, "/"+database+"?", "/postgres?", 1)
+}
+
+// Promote makes the standby the Postgres that is written to. The first one must
+// be dead: two that are written to are two truths.
+func (w *World) Promote(ctx context.Context) error {
+	if w.Standby == nil {
+		return errors.New("there is no standby")
+	}
+	if w.Postgres.PID() != 0 {
+		return errors.New("the first Postgres runs: stop it before the standby takes its place")
+	}
+	url := strings.Replace(w.ready.DatabaseURL, address(w.config.BasePort+postgres), address(w.config.BasePort+standby), 1)
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	var done bool
+	if err := conn.QueryRow(ctx, `SELECT pg_promote()`).Scan(&done); err != nil {
+		return err
+	}
+	if !done {
+		return errors.New("the standby was not promoted within a minute")
+	}
+	// It has followed the name of the standby that it waits for; it has none now.
+	if _, err := conn.Exec(ctx, `ALTER SYSTEM RESET synchronous_standby_names`); err != nil {
+		return err
+	}
+	if _, err := conn.Exec(ctx, `SELECT pg_reload_conf()`); err != nil {
+		return err
+	}
+	w.ready.DatabaseURL = url
+	return nil
 }
 
 // database is the name of the private server's one database.
@@ -95,9 +241,10 @@ func createDatabase(ctx context.Context, server string) error {
 // enter in their world's own directory.
 const varLib = "/var/lib/nearside-dev"
 
-// dataDir is the data directory of the private Postgres.
-func (w *World) dataDir(as pg.Account) (string, error) {
-	dir := w.config.file("postgres")
+// dataDir is the data directory of a private Postgres, by the name that it has
+// in the world's directory.
+func (w *World) dataDir(as pg.Account, name string) (string, error) {
+	dir := w.config.file(name)
 	if target, err := os.Readlink(dir); err == nil {
 		if _, err := os.Stat(target); err == nil {
 			return target, nil

@@ -21,12 +21,17 @@
 // anything is started. A part that does not come up is named with what it
 // said last.
 //
+// With a Network each part runs on a machine of its own, and forwarders stand on
+// the loopback ports; there may then be a standby of Postgres too.
+//
 // # Files
 //
 //	lock               held by the one process that uses the directory
 //	postgres/          data directory; under root, where the unprivileged user
 //	                   cannot enter the directory, a link to one in /var/lib/nearside-dev
-//	postgres.password  of its superuser, for 127.0.0.1
+//	standby/           data directory of its standby, where there is one
+//	wan.sock           of dev/planet
+//	postgres.password  of its superuser, from 127.0.0.1 and the Network
 //	database           which database the state belongs to
 //	admin.token        for the admin API
 //	join.token         with which edges join

@@ -15,18 +15,21 @@ import (
 // for concurrent use.
 type Process struct {
 	Name    string
-	command func() *exec.Cmd // a new one each time it starts
-	last    syscall.Signal   // what the kernel sends when this process is gone
-	rude    syscall.Signal   // what ends it where asking does not
-	log     string           // file
+	machine string                          // that it runs on, where there is a Network
+	command func(programs string) *exec.Cmd // a new one each time it starts
+	last    syscall.Signal                  // what the kernel sends when this process is gone
+	rude    syscall.Signal                  // what ends it where asking does not
+	log     string                          // file
 	restart time.Duration
 	world   *World
 
-	mu      gosync.Mutex
-	current *exec.Cmd
-	exited  chan struct{} // closed when current has ended; nil: never started
-	keep    bool          // start it again when it ends
-	again   *time.Timer   // the pending start
+	mu       gosync.Mutex
+	programs string   // directory of the binaries
+	env      []string // further variables
+	current  *exec.Cmd
+	exited   chan struct{} // closed when current has ended; nil: never started
+	keep     bool          // start it again when it ends
+	again    *time.Timer   // the pending start
 }
 
 // Start starts it, or does nothing where it runs. From then on it is kept
@@ -47,7 +50,8 @@ func (p *Process) start() error {
 	if err != nil {
 		return err
 	}
-	cmd := p.command()
+	cmd := p.command(p.programs)
+	cmd.Env = append(cmd.Env, p.env...)
 	out := &output{file: file, prefix: p.Name + ": "}
 	if p.world.config.Verbose {
 		out.echo = p.world.echo
@@ -55,7 +59,11 @@ func (p *Process) start() error {
 	cmd.Stdout, cmd.Stderr = out, out
 	// What it leaves behind must not keep us waiting for the end of its output.
 	cmd.WaitDelay = time.Second
-	if err := p.world.spawn.start(cmd, p.last); err != nil {
+	var on func(func() error) error
+	if network := p.world.config.Network; network != nil {
+		on = func(do func() error) error { return network.Within(p.machine, do) }
+	}
+	if err := p.world.spawn.start(cmd, p.last, on); err != nil {
 		return errors.Join(fmt.Errorf("start %s: %w", p.Name, err), file.Close())
 	}
 	exited := make(chan struct{})
@@ -66,6 +74,14 @@ func (p *Process) start() error {
 		p.ended(exited, err)
 	})
 	return nil
+}
+
+// Change makes it use other binaries from its next start on, with further
+// environment variables.
+func (p *Process) Change(programs string, env ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.programs, p.env = programs, env
 }
 
 // runs needs the lock.

@@ -27,15 +27,20 @@ func newSpawner() *spawner {
 
 // start starts cmd in a process group of its own, so that an interrupt typed
 // at the terminal reaches this process alone. When this process is gone the
-// kernel sends it the signal last.
-func (s *spawner) start(cmd *exec.Cmd, last syscall.Signal) error {
+// kernel sends it the signal last. The function on, where it is not nil, brings
+// the thread to the machine that cmd is to run on, and back.
+func (s *spawner) start(cmd *exec.Cmd, last syscall.Signal, on func(do func() error) error) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Setpgid = true
 	dieWithParent(cmd.SysProcAttr, last)
 	result := make(chan error)
-	s.requests <- func() { result <- cmd.Start() }
+	start := cmd.Start
+	if on != nil {
+		start = func() error { return on(cmd.Start) }
+	}
+	s.requests <- func() { result <- start() }
 	return <-result
 }
 

@@ -46,6 +46,7 @@ type Edge struct {
 // World is what runs.
 type World struct {
 	Postgres *Process // nil where a database was given
+	Standby  *Process // nil where there is none
 	Core     *Process
 	Others   []*Process // further cores on the same database
 	Edges    []*Process // in the order of Ready.Edges
@@ -53,6 +54,8 @@ type World struct {
 	config    Config
 	elsewhere string // see varLib
 	ready     Ready
+	forwards  []*forward
+	coreURL   string // the database as the cores see it
 	spawn     *spawner
 	echo      *echo
 	lock      *os.File
@@ -120,7 +123,7 @@ func (w *World) takeDir() error {
 	} else if err := waitForOld(context.Background(), w.config.file("postgres")); err != nil {
 		return err
 	}
-	for _, name := range []string{"postgres", "postgres.password", "database", "admin.token", "join.token", "gossip.key", "edges", "log"} {
+	for _, name := range []string{"postgres", "standby", "postgres.password", "database", "admin.token", "join.token", "gossip.key", "edges", "log"} {
 		if err := os.RemoveAll(w.config.file(name)); err != nil {
 			return err
 		}
@@ -162,7 +165,7 @@ func (w *World) start(ctx context.Context) error {
 		Admin: url(c.BasePort + admin), AdminToken: token, Sync: url(c.BasePort + sync), DatabaseURL: database,
 	}
 	for i := range c.cores() {
-		if err := w.startCore(ctx, i, database); err != nil {
+		if err := w.startCore(ctx, i); err != nil {
 			return err
 		}
 	}
@@ -180,19 +183,19 @@ func (w *World) start(ctx context.Context) error {
 	return nil
 }
 
-func (w *World) startCore(ctx context.Context, i int, database string) error {
-	c, port, name := &w.config, w.config.corePort(i), "core"
-	if i > 0 {
-		name = fmt.Sprintf("core-%d", i+1)
+func (w *World) startCore(ctx context.Context, i int) error {
+	c, port, name := &w.config, w.config.corePort(i), coreName(i)
+	if err := w.forward(name, port+admin, port+sync, port+operations); err != nil {
+		return err
 	}
-	p := w.process(name, syscall.SIGKILL, func() *exec.Cmd {
-		cmd := exec.Command(filepath.Join(c.Programs, "nearside-core"), append([]string{
+	p := w.process(name, syscall.SIGKILL, func(programs string) *exec.Cmd {
+		cmd := exec.Command(filepath.Join(programs, "nearside-core"), append([]string{
 			"serve",
-			"--admin-listen", address(port + admin),
-			"--sync-listen", address(port + sync),
-			"--ops-listen", address(port + operations),
+			"--admin-listen", c.at(name, port+admin),
+			"--sync-listen", c.at(name, port+sync),
+			"--ops-listen", c.at(name, port+operations),
 		}, c.CoreArgs...)...)
-		cmd.Env = environment("NEARSIDE_DATABASE_URL=" + database)
+		cmd.Env = environment("NEARSIDE_DATABASE_URL=" + w.coreURL)
 		return cmd
 	})
 	if i == 0 {
@@ -212,14 +215,16 @@ func (w *World) startEdges() error {
 		for j := range c.Nodes {
 			port, name := c.edgePort(i, j), nodeName(region, j)
 			dir := c.file("edges", name)
+			if err := w.forward(name, port+public, port+edgeOps); err != nil {
+				return err
+			}
 			args := append([]string{
 				"--region", region,
 				"--node", name,
-				"--listen", address(port + public),
-				"--ops-listen", address(port + edgeOps),
-				"--gossip-listen", address(port + gossip),
-				"--peer-listen", address(port + peer),
-				"--public-url", url(port + public),
+				"--listen", c.at(name, port+public),
+				"--ops-listen", c.at(name, port+edgeOps),
+				"--gossip-listen", c.at(name, port+gossip),
+				"--peer-listen", c.at(name, port+peer),
 				"--gossip-key-file", c.file("gossip.key"),
 				"--join-token-file", c.file("join.token"),
 				"--state-dir", dir,
@@ -228,8 +233,11 @@ func (w *World) startEdges() error {
 				"--rate-limits=false",
 				"--debug-headers",
 			}, c.EdgeArgs...)
+			if c.Network == nil {
+				args = append(args, "--public-url", url(port+public))
+			} // else beacons go where the request came: to a forwarder, or to the machine
 			for k := range c.cores() {
-				core := url(c.corePort(k) + sync)
+				core := "http://" + c.at(coreName(k), c.corePort(k)+sync)
 				if c.Via != nil {
 					var err error
 					if core, err = c.Via(name, core); err != nil {
@@ -240,11 +248,11 @@ func (w *World) startEdges() error {
 			}
 			for k := range c.Nodes {
 				if k != j {
-					args = append(args, "--seeds", address(c.edgePort(i, k)+gossip))
+					args = append(args, "--seeds", c.at(nodeName(region, k), c.edgePort(i, k)+gossip))
 				}
 			}
-			w.Edges = append(w.Edges, w.process(name, syscall.SIGKILL, func() *exec.Cmd {
-				cmd := exec.Command(filepath.Join(c.Programs, "nearside-edge"), args...)
+			w.Edges = append(w.Edges, w.process(name, syscall.SIGKILL, func(programs string) *exec.Cmd {
+				cmd := exec.Command(filepath.Join(programs, "nearside-edge"), args...)
 				cmd.Env = environment()
 				return cmd
 			}))
@@ -274,10 +282,10 @@ func environment(more ...string) []string {
 }
 
 // process is a part of the world that has not started yet.
-func (w *World) process(name string, last syscall.Signal, command func() *exec.Cmd) *Process {
+func (w *World) process(name string, last syscall.Signal, command func(programs string) *exec.Cmd) *Process {
 	p := &Process{
-		Name: name, command: command, last: last, log: w.config.file("log", name+".log"),
-		restart: w.config.RestartAfter, rude: syscall.SIGKILL, world: w,
+		Name: name, machine: name, command: command, last: last, log: w.config.file("log", name+".log"),
+		restart: w.config.RestartAfter, rude: syscall.SIGKILL, programs: w.config.Programs, world: w,
 	}
 	return p
 }
@@ -477,7 +485,13 @@ func (w *World) Stop() {
 	if w.Postgres != nil {
 		w.Postgres.Stop(syscall.SIGINT, stopTime)
 	}
+	if w.Standby != nil { // after the one that waits for it
+		w.Standby.Stop(syscall.SIGINT, stopTime)
+	}
 	w.running.Wait()
+	for _, f := range w.forwards {
+		f.close()
+	}
 	w.spawn.close()
 	w.echo.close()
 	_ = w.lock.Close()

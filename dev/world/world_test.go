@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 func parent(command string) {
 	s := newSpawner()
 	cmd := exec.Command("/bin/sh", "-c", command)
-	if err := s.start(cmd, syscall.SIGKILL); err != nil {
+	if err := s.start(cmd, syscall.SIGKILL, nil); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
@@ -62,8 +62,8 @@ func testWorld(t *testing.T, restart time.Duration) *World {
 	return w
 }
 
-func shell(script string) func() *exec.Cmd {
-	return func() *exec.Cmd { return exec.Command("/bin/sh", "-c", script) }
+func shell(script string) func(string) *exec.Cmd {
+	return func(string) *exec.Cmd { return exec.Command("/bin/sh", "-c", script) }
 }
 
 func eventually(t *testing.T, what string, done func() bool) {
@@ -336,7 +336,7 @@ func TestPostgresBelowAPrivateHome(t *testing.T) {
 	dataDir := func(dir string) string {
 		w := &World{config: Config{Dir: dir}, elsewhere: filepath.Join(other, "lib"), echo: newEcho(io.Discard)}
 		defer w.echo.close()
-		data, err := w.dataDir(as)
+		data, err := w.dataDir(as, "postgres")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,8 @@
 // a second one does not wait. Exit status: 0 after such a signal, 1 where
 // something failed, 2 where the command line is wrong.
 //
+// nearside-dev up --wan puts the regions as far apart as they are on earth, and
+// nearside-dev wan cuts, heals and slows down what is between them.
 // nearside-dev need installs what the tests need and this machine lacks.
 // nearside-dev bench measures what is claimed about speed.
 // nearside-dev dist makes what operators deploy.
@@ -59,8 +61,9 @@ func run(signals <-chan os.Signal, args []string, stdout, stderr io.Writer) erro
 	var commands struct {
 		Version kong.VersionFlag `help:"Print the version and exit."`
 
-		Up   up   `cmd:"" help:"Run everything until interrupted."`
-		Need need `cmd:"" help:"Install what the tests need and this machine lacks."`
+		Up   up         `cmd:"" help:"Run everything until interrupted."`
+		WAN  wanCommand `cmd:"" name:"wan" help:"Cut, heal and slow down what is between the regions of up --wan."`
+		Need need       `cmd:"" help:"Install what the tests need and this machine lacks."`
 
 		Bench     measure `cmd:"" help:"Measure speed beside a baseline, print a table, write bench.json."`
 		Dist      release `cmd:"" help:"Make tarballs, packages, bills of materials and image recipes."`

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,11 +20,36 @@ import (
 type up struct {
 	Dir          string   `help:"Where the state is kept." default:".nearside" placeholder:"DIR"`
 	BasePort     int      `help:"The first port; every other one is counted from it." default:"8080" placeholder:"PORT"`
-	Regions      []string `help:"Names of the regions." default:"us-east,eu-west,ap-south" placeholder:"NAMES"`
+	Regions      []string `help:"Names of the regions: us-east,eu-west,ap-south unless said otherwise, and with --wan us-east,eu-west,ap-southeast." placeholder:"NAMES"`
 	Nodes        int      `help:"Edges in each region." default:"1"`
 	Traffic      float64  `help:"Sample traffic, in decisions per second and region; 0 for none." default:"20" placeholder:"RATE"`
 	Fresh        bool     `help:"Throw the old state away first."`
 	RestartAfter string   `help:"How long a core or an edge that was killed stays dead, or never: it stays so." default:"1s" placeholder:"DURATION"`
+	WAN          bool     `help:"Put the regions as far apart as they are on earth; the core is in the first. Linux, as root." name:"wan"`
+}
+
+// scene is what runs, and how its readers reach it.
+type scene struct {
+	*world.World
+	stop func() error
+	// reach is where the readers of a region find an edge of theirs, and how
+	// they connect; nil is from here.
+	reach func(edge world.Edge) (url string, dial load.Dial)
+}
+
+func (u *up) start(ctx context.Context, c world.Config) (*scene, error) {
+	if u.WAN {
+		return startFarApart(ctx, c)
+	}
+	w, err := world.Start(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &scene{
+		World: w,
+		stop:  func() error { w.Stop(); return nil },
+		reach: func(edge world.Edge) (string, load.Dial) { return edge.Public, nil },
+	}, nil
 }
 
 func (u *up) config(e *env) (world.Config, error) {
@@ -40,6 +66,12 @@ func (u *up) config(e *env) (world.Config, error) {
 	programs, err := programs()
 	if err != nil {
 		return world.Config{}, err
+	}
+	if len(u.Regions) == 0 {
+		u.Regions = []string{"us-east", "eu-west", "ap-south"}
+		if u.WAN {
+			u.Regions[2] = "ap-southeast"
+		}
 	}
 	c := world.Config{
 		Dir: u.Dir, BasePort: u.BasePort, Regions: u.Regions, Nodes: u.Nodes, RestartAfter: after, Fresh: u.Fresh,
@@ -74,7 +106,7 @@ func (u *up) Run(e *env) error {
 	}
 	ctx, again, stop := e.interrupted()
 	defer stop()
-	w, err := world.Start(ctx, c)
+	w, err := u.start(ctx, c)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil // interrupted while it started
@@ -94,12 +126,11 @@ func (u *up) Run(e *env) error {
 	if terminal(e.stdout) {
 		fmt.Fprintln(e.stdout, "\nstopping; once more does not wait")
 	}
-	w.Stop()
-	return err
+	return errors.Join(err, w.stop())
 }
 
 // live says that the world is ready, sends traffic and shows how it goes.
-func (u *up) live(ctx context.Context, e *env, w *world.World) error {
+func (u *up) live(ctx context.Context, e *env, w *scene) error {
 	ready := w.Ready()
 	text, err := json.Marshal(ready)
 	if err != nil {
@@ -108,7 +139,7 @@ func (u *up) live(ctx context.Context, e *env, w *world.World) error {
 	if _, err := fmt.Fprintf(e.stdout, "ready %s\n", text); err != nil {
 		return err
 	}
-	streams, err := u.send(ctx, e, ready)
+	streams, err := u.send(ctx, e, w)
 	if err != nil {
 		return err
 	}
@@ -122,12 +153,12 @@ func (u *up) live(ctx context.Context, e *env, w *world.World) error {
 		return nil
 	}
 	addresses(e, ready, u.Dir)
-	newStatus(w, e.stdout).run(ctx)
+	newStatus(w.World, e.stdout).run(ctx)
 	return nil
 }
 
 // send starts the sample traffic, one stream for each region.
-func (u *up) send(ctx context.Context, e *env, ready world.Ready) ([]*load.Traffic, error) {
+func (u *up) send(ctx context.Context, e *env, w *scene) ([]*load.Traffic, error) {
 	if u.Traffic == 0 {
 		return nil, nil
 	}
@@ -143,13 +174,16 @@ func (u *up) send(ctx context.Context, e *env, ready world.Ready) ([]*load.Traff
 	var streams []*load.Traffic
 	for i, region := range u.Regions {
 		var edges []string
-		for _, edge := range ready.Edges {
+		var dial load.Dial
+		for _, edge := range w.Ready().Edges {
 			if edge.Region == region {
-				edges = append(edges, edge.Public)
+				var url string
+				url, dial = w.reach(edge)
+				edges = append(edges, url)
 			}
 		}
 		streams = append(streams, load.Start(ctx, load.Config{
-			Edges: edges, Region: region, Rate: u.Traffic, Seed: uint64(i),
+			Edges: edges, Region: region, Rate: u.Traffic, Seed: uint64(i), Dial: dial,
 			Log: func(err error) {
 				if !terminal(e.stdout) {
 					fmt.Fprintf(e.stderr, "traffic in %s: %v\n", region, err)
