@@ -20,6 +20,7 @@ type Budget struct {
 	Unit        int64 // the most that one event debits; 1 for events
 	Velocity    int64 // Σ over its leases, thousandths of a unit per second
 	Tight       bool  // leases are being recalled
+	Brokered    bool  // little remains: one node of each region leases it
 	Changed     int64 // counts the changes of this row
 }
 
@@ -41,6 +42,17 @@ func (b *Budget) Ask(limit int64) {
 		b.Unleased -= back
 	}
 	b.Tight = b.Limit > b.Asked && b.Outstanding > 0
+}
+
+// broker says whether only brokers lease b from now on, by what remains of it
+// and how many holders are open: each of them keeps a unit of every flight that
+// it may offer. A publisher's budget is shared by many flights and has no broker.
+func (b *Budget) broker(open int) {
+	if b.ID.Kind() == lease.PublisherDay {
+		return
+	}
+	left := min(b.Limit, b.Asked) + b.Refunded - b.Settled
+	b.Brokered = lease.Small(b.Brokered, left/b.Unit, open)
 }
 
 func (b *Budget) grant(n int64) {

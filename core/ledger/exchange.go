@@ -190,6 +190,9 @@ func (s *step) changes() *Changes {
 	for id := range s.budgets {
 		b := s.Budgets[id]
 		b.loosen()
+		if s.Open > 0 { // it was counted
+			b.broker(s.Open)
+		}
 		b.Changed++
 		c.Budgets = append(c.Budgets, b)
 	}

@@ -293,7 +293,7 @@ func writeBudgets(batch *pgx.Batch, budgets []*ledger.Budget) {
 		return
 	}
 	var columns [11][]int64
-	tight := make([]bool, 0, len(budgets))
+	tight, brokered := make([]bool, 0, len(budgets)), make([]bool, 0, len(budgets))
 	for i := range columns {
 		columns[i] = make([]int64, 0, len(budgets))
 	}
@@ -303,10 +303,10 @@ func writeBudgets(batch *pgx.Batch, budgets []*ledger.Budget) {
 		} {
 			columns[i] = append(columns[i], v)
 		}
-		tight = append(tight, b.Tight)
+		tight, brokered = append(tight, b.Tight), append(brokered, b.Brokered)
 	}
 	execAll(batch, len(budgets), "update_budgets", columns[0], columns[1], columns[2], columns[3], columns[4], columns[5], columns[6],
-		columns[7], columns[8], columns[9], tight, columns[10])
+		columns[7], columns[8], columns[9], tight, brokered, columns[10])
 }
 
 func writeLeases(batch *pgx.Batch, name string, leases []*ledger.Lease) {
@@ -575,7 +575,7 @@ func scanHolder(row pgx.Row, h *ledger.Holder) error {
 }
 
 func budgetFields(b *ledger.Budget) []any {
-	return []any{(*int64)(&b.ID), &b.Asked, &b.Limit, &b.Unleased, &b.Outstanding, &b.Settled, &b.Refunded, &b.Judged, &b.Unit, &b.Velocity, &b.Tight, &b.Changed}
+	return []any{(*int64)(&b.ID), &b.Asked, &b.Limit, &b.Unleased, &b.Outstanding, &b.Settled, &b.Refunded, &b.Judged, &b.Unit, &b.Velocity, &b.Tight, &b.Brokered, &b.Changed}
 }
 
 func scanBudget(row pgx.Row, b *ledger.Budget) error { return row.Scan(budgetFields(b)...) }

@@ -20,6 +20,9 @@ type Account struct {
 	InFlight atomic.Int64  // reserved by offers that are not yet viewed (clicked)
 	Settled  atomic.Int64  // delivered everywhere: as last heard, and here since
 	Rho      atomic.Uint32 // the part of offers that is viewed (clicked), in millionths; 0: not measured, counts as 1
+	// Elsewhere: the region's other nodes leave this budget to one of them, the
+	// flight's broker, and this is not the one. Left is then 0.
+	Elsewhere atomic.Bool
 }
 
 // Room reports whether one more offer, which may debit unit, fits:

@@ -109,6 +109,8 @@ func (x *explainer) compared(f *Flight, reason Reason) (wanted, found string) {
 			settled = a.Settled.Load()
 		}
 		return fmt.Sprintf("%d still fits below %d", f.price, f.Flight.DailyCap), fmt.Sprint(settled)
+	case Broker:
+		return "this node is the flight's broker in its region", "another one is"
 	case Lease:
 		return "room for one more event", "see accounts"
 	case FrequencyCap:

@@ -37,11 +37,23 @@ func (f *Flight) refusesMoney(views, clicks int64, day catalog.Day) Reason {
 			return DailyCap
 		}
 		if !account.Room(f.price) {
-			return Lease
+			return noRoom(account)
 		}
 	}
 	if views > 0 && f.Views.Room(1) || clicks > 0 && f.Clicks.Room(1) {
 		return None
+	}
+	if f.Views != nil && noRoom(f.Views) == Broker {
+		return Broker
+	}
+	return noRoom(f.Clicks)
+}
+
+// noRoom says why an account has no room: its budget is leased elsewhere in the
+// region, or used up here. A flight may sell only one of views and clicks.
+func noRoom(a *Account) Reason {
+	if a != nil && a.Elsewhere.Load() {
+		return Broker
 	}
 	return Lease
 }

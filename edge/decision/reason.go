@@ -54,6 +54,7 @@ const (
 	Days
 	Niche
 	DailyCap
+	Broker       // leased at another node of the region: the flight's broker
 	Lease        // nothing left to spend here
 	FrequencyCap // this client has seen it often enough
 	Competing    // its advertiser is on the page already
@@ -102,6 +103,7 @@ var reasonNames = [reasons]string{
 	Niche:                 "niche_targeting",
 	DailyCap:              "daily_cap",
 	PublisherDailyCap:     "publisher_daily_cap",
+	Broker:                "broker",
 	Lease:                 "lease",
 	FrequencyCap:          "frequency_cap",
 	Competing:             "competing",

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	slotMillis = 500 // of a reservation slot
-	slots      = 64  // a reservation lives for at most 32 s
+	slotMillis = 500                      // of a reservation slot
+	slots      = 64                       // a reservation lives for less than 32 s
+	longest    = (slots - 8) * slotMillis // to be looked at in time
 
 	// Before anything was measured: the view delay (milliseconds), and how many
 	// offers are viewed and clicked (millionths).
@@ -37,9 +38,12 @@ type account struct {
 	offered  atomic.Int64        // since it was last measured, in the budget's unit
 	lacked   atomic.Int64        // offers not made for want of a lease, the same
 
-	expired  int64 // the last slot that was given back
-	looked   int64 // when it was last measured, unix milliseconds
-	plan     *plan // what the catalog says; nil: nothing
+	expired  int64   // the last slot that was given back
+	looked   int64   // when it was last measured, unix milliseconds
+	plan     *plan   // what the catalog says; nil: nothing
+	of       *flight // whose budget it is; nil: no flight's of the catalog
+	small    bool    // the core leases it through brokers
+	away     bool    // leased at another node of the region, as last looked
 	velocity lease.Velocity
 	begun    bool // velocity has been told what to expect
 	ended    float64
@@ -100,6 +104,16 @@ func (a *account) release(issued, amount int64) {
 	}
 }
 
+// life is how long a reservation lasts now: 3 × the median view delay, and as
+// long as can be counted where nothing may be left for a view that comes later
+// than most. A click comes so rarely that nobody waits for it.
+func (a *account) life(t lease.Totals, d *delay) int64 {
+	if a.budget.Kind() != lease.FlightClicks && (a.away || a.endgame(t)) {
+		return longest
+	}
+	return d.life()
+}
+
 // expire gives back what is still reserved of offers made up to a time.
 func (a *account) expire(until int64) {
 	from, to := a.expired, until/slotMillis
@@ -150,7 +164,7 @@ func (a *account) refresh(t lease.Totals, now int64, stopped bool) {
 		if p.sold > 0 {
 			left = min(left, a.released(settled, now))
 		}
-		if p.paid && stopped {
+		if p.paid && stopped || a.away {
 			left = 0
 		}
 	}

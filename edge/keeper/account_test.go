@@ -33,7 +33,7 @@ func (e *edge) ticks(d time.Duration, exchanging bool) {
 
 func TestReservationsEnd(t *testing.T) {
 	e := newEdge(t, faultfs.New(1))
-	e.core.Sell(views, 1000)
+	e.core.Sell(views, 1_000_000)
 	e.start()
 	defer e.stop()
 	e.exchange(false)
@@ -60,6 +60,31 @@ func TestReservationsEnd(t *testing.T) {
 	}
 	if v := e.view(c); v != holder.Duplicate || account.InFlight.Load() != 0 {
 		t.Errorf("%v, %d in flight", v, account.InFlight.Load())
+	}
+}
+
+// Near the end of a budget a view that comes later than most finds nothing
+// left, unless it was kept for it.
+func TestReservationsLastLongerNearTheEnd(t *testing.T) {
+	e := newEdge(t, faultfs.New(1))
+	e.core.Sell(views, 5)
+	e.start()
+	defer e.stop()
+	for range 10 {
+		e.ticks(time.Second, true)
+	}
+	late := e.mustOffer()
+	e.ticks(25*time.Second, true)
+	if got := e.Account(views).InFlight.Load(); got != 1 {
+		t.Errorf("%d in flight after 25 s", got)
+	}
+	if v := e.view(late); v != holder.Billed {
+		t.Errorf("a view after 25 s: %v", v)
+	}
+	e.mustOffer()
+	e.ticks(30*time.Second, true)
+	if got := e.Account(views).InFlight.Load(); got != 0 {
+		t.Errorf("%d in flight after 30 s", got)
 	}
 }
 

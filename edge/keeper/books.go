@@ -22,6 +22,9 @@ type flight struct {
 	price         int64    // of a click, where views are free
 	paid          bool
 	day           dayAccount
+
+	broker bool   // this node is its broker, by the list of members that turn names
+	turn   uint64 // the same as a broker's, 0: not looked up
 }
 
 // site is what Offer needs of a publisher.
@@ -34,6 +37,7 @@ type dayAccount struct {
 	limit int64 // 0: no cap
 	from  int32 // first day on which it is in force
 	last  atomic.Pointer[account]
+	of    *flight // nil: a publisher's
 
 	unit   int64 // the most that one event debits; 0: nothing does
 	paid   bool
@@ -187,6 +191,7 @@ func (k *Keeper) UseCatalog(s *catalog.Snapshot, published []byte, now int64) er
 	flights := make(map[uint32]*flight, len(s.Flights))
 	dearest := int64(1) // of what a paid offer can cost
 	plans := make(map[*account]*plan, len(s.Flights))
+	of := make(map[*account]*flight, len(s.Flights))
 	var controls []*wire.Control
 	for i := range s.Flights {
 		f := &s.Flights[i]
@@ -214,7 +219,9 @@ func (k *Keeper) UseCatalog(s *catalog.Snapshot, published []byte, now int64) er
 		if v.day.limit > 0 && unit > 0 {
 			v.day.unit, v.day.paid, v.day.wanted = unit, v.paid, f.Live
 		}
+		v.day.of = v
 		flights[f.ID] = v
+		of[v.views], of[v.clicks] = v, v
 		if f.Control > 0 {
 			controls = append(controls, &wire.Control{Version: f.Control, Flight: f.ID, State: uint32(f.State)})
 		}
@@ -236,7 +243,7 @@ func (k *Keeper) UseCatalog(s *catalog.Snapshot, published []byte, now int64) er
 		for _, a := range part {
 			switch p := plans[a]; {
 			case p != nil:
-				a.plan = p
+				a.plan, a.of = p, of[a]
 			case a.plan != nil: // no longer in the catalog
 				gone := *a.plan
 				gone.wanted = false
@@ -284,6 +291,7 @@ func (d *dayAccount) prepare(k *Keeper, days []int32) {
 			continue
 		}
 		a := k.account(lease.Of(d.kind, d.owner, day))
+		a.of = d.of
 		a.plan = &plan{limit: d.limit, unit: d.unit, paid: d.paid, wanted: d.wanted, starts: int64(day) * millisPerDay}
 	}
 }

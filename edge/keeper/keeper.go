@@ -99,6 +99,7 @@ type Keeper struct {
 	turn     int   // the next of list that Tick looks at
 	minute   int64 // the last one in which floors were looked at
 	closing  bool  // Drain has ended: the next batch is the last
+	members  members
 	failure  error
 	failed   chan struct{}
 

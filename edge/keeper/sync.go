@@ -216,7 +216,7 @@ func (k *Keeper) sizePart(b *book, part []*account, wants []*wire.Want, now int6
 		idle := time.Duration(now-a.used) * time.Millisecond
 		target, velocity := int64(0), int64(0)
 		switch {
-		case !k.wanted(a, now) || k.draining.Load():
+		case !k.wanted(a, now) || k.draining.Load() || a.away:
 		case idle < lease.Idle:
 			target, velocity = lease.Target(d), d.Velocity
 		case !d.Endgame:
@@ -265,6 +265,9 @@ func (k *Keeper) giveBack(b *book, a *account, d lease.Demand, target int64, idl
 	every := int64(surplusEvery)
 	if d.Endgame {
 		every = 0
+	}
+	if a.away {
+		return k.leave(b, a, d.Held)
 	}
 	if d.Held == 0 || now-a.surplus < every && now >= a.surplus {
 		return nil
@@ -423,6 +426,7 @@ func (k *Keeper) hear(b *book, r *wire.SyncResponse, now int64) (step exchange.S
 		a := k.account(lease.Budget(d.GetBudget()))
 		a.known.Settled, a.known.Limit, a.known.Unleased = d.GetSettled(), d.GetLimit(), d.GetUnleased()
 		a.known.Velocity = d.GetVelocityMilli()
+		a.small = d.GetBrokered()
 	}
 	if r.GetDeliveredVersion() > 0 {
 		b.delivered = r.GetDeliveredVersion()

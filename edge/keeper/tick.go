@@ -51,8 +51,9 @@ func (k *Keeper) Tick(now int64) error {
 
 func (k *Keeper) refreshAll(now int64) {
 	k.accounts.RLock()
-	defer k.accounts.RUnlock()
-	for _, a := range k.list {
+	list := k.list
+	k.accounts.RUnlock()
+	for _, a := range list {
 		k.refresh(a, now)
 	}
 }
@@ -62,10 +63,15 @@ func (k *Keeper) refresh(a *account, now int64) {
 	if b := k.book; b != nil && !b.st.Fenced() && !b.st.Closed() {
 		t, _ = b.st.Lease(a.budget)
 	}
-	a.expire(now - k.delay.life())
+	a.expire(now - a.life(t, &k.delay))
 	if now-a.looked >= 1000 || now < a.looked {
 		a.looked = now
 		a.measure(t, now)
+	}
+	if away := k.elsewhere(a, now); away != a.away {
+		a.away = away
+		a.Elsewhere.Store(away)
+		a.begun = a.begun && away // a new broker expects the plan's demand
 	}
 	a.refresh(t, now, k.offline || k.tight)
 }

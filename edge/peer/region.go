@@ -31,6 +31,9 @@ type Node interface {
 	Registered() (holder uint32, secret string, ok bool)
 	// TakeControls applies controls that are newer than what the node knows.
 	TakeControls(controls []*wire.Control) error
+	// Members says who may be a flight's broker: the registered nodes of the
+	// region, by name, this one under the name of self.
+	Members(self string, nodes []string)
 	// TakeCatalog applies a newer catalog.
 	TakeCatalog(ctx context.Context, published []byte) error
 }
@@ -44,6 +47,8 @@ type Region struct {
 	listen net.Listener
 	log    *slog.Logger
 	heard  chan []gossip.Control
+
+	members []string // of the last look; only follow uses it
 }
 
 // RegionConfig is what a node brings to its region.
@@ -139,6 +144,7 @@ func (r *Region) follow(ctx context.Context, ended <-chan error) error {
 			version, _ := r.node.Catalog()
 			holder, _, _ := r.node.Registered()
 			r.pool.Announce(holder, version, control)
+			r.tellMembers()
 
 			source, ahead := r.pool.Ahead(version, control)
 			switch {
@@ -154,6 +160,22 @@ func (r *Region) follow(ctx context.Context, ended <-chan error) error {
 			}
 		}
 	}
+}
+
+// tellMembers says who is here, from what gossip knows now. A node without a
+// holder can offer nothing, and is nobody's broker.
+func (r *Region) tellMembers() {
+	self, nodes := "", r.members[:0]
+	for _, p := range r.pool.Peers() {
+		if p.Self {
+			self = p.Name
+		}
+		if p.Holder != 0 {
+			nodes = append(nodes, p.Name)
+		}
+	}
+	r.members = nodes
+	r.node.Members(self, nodes)
 }
 
 func (r *Region) takeControls(controls []gossip.Control) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ type node struct {
 	catalog  uint64
 	controls map[uint32]*wire.Control
 	newest   uint64
+	members  []string
 }
 
 func (n *node) Judge(_ context.Context, e *wire.Event) (uint32, error) {
@@ -56,6 +58,18 @@ func (n *node) Controls(after uint64) ([]*wire.Control, uint64) {
 }
 
 func (n *node) Registered() (uint32, string, bool) { return n.holder, "", true }
+
+func (n *node) Members(self string, nodes []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.members = append([]string{"I am " + self}, nodes...)
+}
+
+func (n *node) know(members ...string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Equal(n.members, members)
+}
 
 func (n *node) TakeControls(controls []*wire.Control) error {
 	n.mu.Lock()
@@ -141,6 +155,16 @@ func TestAViewAtTheWrongNodeIsJudgedOnceByItsHome(t *testing.T) {
 	if _, err := b.Home(t.Context(), &wire.Event{Kind: 1, Holder: 2}); !errors.Is(err, ErrNotHome) {
 		t.Errorf("its own event: %v, want ErrNotHome: the node judges it itself", err)
 	}
+}
+
+// Brokers are worked out from this list: who has no holder cannot be one.
+func TestNodesKnowWhoMayBeABroker(t *testing.T) {
+	a, first := join(t, "a", 1)
+	_, second := join(t, "b", 2, a.Addr())
+	_, third := join(t, "c", 0, a.Addr())
+	eventually(t, "a has a and b", func() bool { return first.know("I am a", "a", "b") })
+	eventually(t, "b has a and b", func() bool { return second.know("I am b", "a", "b") })
+	eventually(t, "c has a and b", func() bool { return third.know("I am c", "a", "b") })
 }
 
 func TestANodeWithoutTheCoreHearsAPauseAndACatalogFromAPeer(t *testing.T) {

@@ -1634,6 +1634,7 @@ type Delivered struct {
 	Limit         int64                  `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	Unleased      int64                  `protobuf:"varint,4,opt,name=unleased,proto3" json:"unleased,omitempty"`
 	VelocityMilli int64                  `protobuf:"varint,5,opt,name=velocity_milli,json=velocityMilli,proto3" json:"velocity_milli,omitempty"` // demand of all holders together, thousandths of a unit per second
+	Brokered      bool                   `protobuf:"varint,6,opt,name=brokered,proto3" json:"brokered,omitempty"`                                // little remains: only the broker of each region leases it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1701,6 +1702,13 @@ func (x *Delivered) GetVelocityMilli() int64 {
 		return x.VelocityMilli
 	}
 	return 0
+}
+
+func (x *Delivered) GetBrokered() bool {
+	if x != nil {
+		return x.Brokered
+	}
+	return false
 }
 
 type Control struct {
@@ -2566,13 +2574,14 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\agranted\x18\x02 \x01(\x03R\agranted\x12\x14\n" +
 	"\x05spent\x18\x03 \x01(\x03R\x05spent\x12\x1a\n" +
 	"\breturned\x18\x04 \x01(\x03R\breturned\x12\x1b\n" +
-	"\trecall_to\x18\x05 \x01(\x03R\brecallTo\"\x96\x01\n" +
+	"\trecall_to\x18\x05 \x01(\x03R\brecallTo\"\xb2\x01\n" +
 	"\tDelivered\x12\x16\n" +
 	"\x06budget\x18\x01 \x01(\x03R\x06budget\x12\x18\n" +
 	"\asettled\x18\x02 \x01(\x03R\asettled\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\x03R\x05limit\x12\x1a\n" +
 	"\bunleased\x18\x04 \x01(\x03R\bunleased\x12%\n" +
-	"\x0evelocity_milli\x18\x05 \x01(\x03R\rvelocityMilli\"Q\n" +
+	"\x0evelocity_milli\x18\x05 \x01(\x03R\rvelocityMilli\x12\x1a\n" +
+	"\bbrokered\x18\x06 \x01(\bR\bbrokered\"Q\n" +
 	"\aControl\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x16\n" +
 	"\x06flight\x18\x02 \x01(\rR\x06flight\x12\x14\n" +

@@ -1,4 +1,4 @@
-SELECT b.id, b.asked, b."limit", b.unleased, b.outstanding, b.settled, b.refunded, b.judged, b.unit, b.velocity_milli, b.tight, b.changed
+SELECT b.id, b.asked, b."limit", b.unleased, b.outstanding, b.settled, b.refunded, b.judged, b.unit, b.velocity_milli, b.tight, b.brokered, b.changed
 FROM budgets b
 WHERE b.id = ANY($1::bigint[])
 ORDER BY b.id

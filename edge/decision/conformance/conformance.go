@@ -32,6 +32,7 @@ type Case struct {
 type State struct {
 	Left, InFlight, Settled int64
 	Rho                     uint32
+	Elsewhere               bool
 }
 
 // Control is what was said about a flight after the catalog was published.
@@ -105,6 +106,7 @@ func (c *Case) Books() decision.Books {
 		a.InFlight.Store(state.InFlight)
 		a.Settled.Store(state.Settled)
 		a.Rho.Store(state.Rho)
+		a.Elsewhere.Store(state.Elsewhere)
 	}
 	for flight, control := range c.Controls {
 		s := b.Switch(flight)

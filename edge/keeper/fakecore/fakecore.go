@@ -30,7 +30,10 @@ const (
 )
 
 // Budget is one account.
-type Budget struct{ Limit, Unleased, Outstanding, Settled int64 }
+type Budget struct {
+	Limit, Unleased, Outstanding, Settled int64
+	Brokered                              bool
+}
 
 // Counts sums rollups.
 type Counts struct{ Views, Clicks, UnbilledViews, UnbilledClicks, Micros int64 }
@@ -203,7 +206,7 @@ func (c *Core) Sync(r *wire.SyncRequest) (*wire.SyncResponse, error) {
 		h.told[id] = *l
 		reply.Leases = append(reply.Leases, &wire.Grant{Budget: int64(id), Granted: l.Granted, Spent: l.Spent, Returned: l.Returned, RecallTo: -1})
 		if b := c.Budgets[id]; b != nil {
-			reply.Delivered = append(reply.Delivered, &wire.Delivered{Budget: int64(id), Settled: b.Settled, Limit: b.Limit, Unleased: b.Unleased})
+			reply.Delivered = append(reply.Delivered, &wire.Delivered{Budget: int64(id), Settled: b.Settled, Limit: b.Limit, Unleased: b.Unleased, Brokered: b.Brokered})
 		}
 	}
 	for _, e := range h.inbox {
