@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"nearside/core/admin"
+	"nearside/core/postgres/query"
 )
 
 // TestAccess asks with every kind of credential.
@@ -27,7 +28,7 @@ func TestAccess(t *testing.T) {
 
 	// What edges have: a join token and a holder's secret.
 	join, hash := admin.NewSecret()
-	if _, err := w.db.Queries().InsertJoinToken(t.Context(), "edges", hash); err != nil {
+	if _, err := w.db.Queries().InsertJoinToken(t.Context(), query.InsertJoinTokenParams{Name: "edges", Hash: hash}); err != nil {
 		t.Fatal(err)
 	}
 

@@ -1,14 +1,15 @@
 package ingest
 
 import (
-	"bytes"
 	"context"
 	"crypto/subtle"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -31,7 +32,8 @@ func (s *Server) Handler() (path string, handler http.Handler) {
 	return path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, err := s.admit(r)
 		if err != nil {
-			if connect.CodeOf(err) == connect.CodeUnauthenticated {
+			switch connect.CodeOf(err) {
+			case connect.CodeUnauthenticated, connect.CodePermissionDenied, connect.CodeResourceExhausted:
 				s.stats.Denied.Add(1)
 			}
 			if !refuse.IsSupported(r) {
@@ -41,7 +43,7 @@ func (s *Server) Handler() (path string, handler http.Handler) {
 			_ = refuse.Write(w, r, err) // the edge is gone
 			return
 		}
-		if r.URL.Path == wireconnect.ExchangeRegisterProcedure {
+		if r.URL.Path == wireconnect.ExchangeRegisterProcedure || r.URL.Path == wireconnect.ExchangeRenewProcedure {
 			r.Body = http.MaxBytesReader(w, r.Body, maxRegister)
 		}
 		service.ServeHTTP(w, r.WithContext(ctx))
@@ -53,17 +55,33 @@ func (s *Server) recovered(_ context.Context, spec connect.Spec, _ http.Header, 
 	return connect.NewError(connect.CodeInternal, errors.New("internal error"))
 }
 
-type holderKey struct{}
+// caller is who makes a call: a holder, or somebody with a join token.
+type caller struct {
+	holder     uint32 // 0: the token speaks
+	join       ledger.JoinToken
+	credential ledger.Credential
+	hash       []byte // of the secret
+}
+
+type callerKey struct{}
+
+func callerOf(ctx context.Context) caller {
+	c, _ := ctx.Value(callerKey{}).(caller)
+	return c
+}
 
 // own refuses a message that speaks for another holder than its credential.
 func own(ctx context.Context, holder uint32) error {
-	if id, _ := ctx.Value(holderKey{}).(uint32); id != holder || id == 0 {
+	if id := callerOf(ctx).holder; id != holder || id == 0 {
 		return connect.NewError(connect.CodePermissionDenied, errors.New("holder: expected the credential's own"))
 	}
 	return nil
 }
 
-var errDenied = connect.NewError(connect.CodeUnauthenticated, errors.New("the credential is not valid here"))
+var (
+	errDenied  = connect.NewError(connect.CodeUnauthenticated, errors.New("the credential is not valid here"))
+	errGuesses = connect.NewError(connect.CodeResourceExhausted, errors.New("too many wrong credentials came from this address: come back in a minute"))
+)
 
 // admit checks the credential before the body is read.
 func (s *Server) admit(r *http.Request) (context.Context, error) {
@@ -71,38 +89,110 @@ func (s *Server) admit(r *http.Request) (context.Context, error) {
 	if !ok || secret == "" || len(secret) > maxSecret {
 		return nil, errDenied
 	}
-	ctx := r.Context()
+	ctx, from, now := r.Context(), source(r.RemoteAddr), time.Now()
 	if r.URL.Path == wireconnect.ExchangeRegisterProcedure {
-		may, err := lookup(ctx, s, func() (bool, error) { return s.store.MayJoin(ctx, ledger.Hash(secret)) })
-		if err == nil && !may {
-			err = errDenied
+		if s.guesses.over(from, now) {
+			return nil, errGuesses
 		}
-		return ctx, err
+		var c caller
+		may, err := lookup(ctx, s, func() (ok bool, err error) {
+			c.join, ok, err = s.store.JoinToken(ctx, ledger.Hash(secret), now.UnixMilli())
+			return ok, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if !may {
+			s.guesses.wrong(from, now)
+			return nil, errDenied
+		}
+		return context.WithValue(ctx, callerKey{}, c), nil
 	}
 	number, secret, ok := strings.Cut(secret, ".")
 	id, err := strconv.ParseUint(number, 10, 31)
 	if !ok || err != nil || id == 0 {
 		return nil, errDenied
 	}
-	holder, hash := uint32(id), ledger.Hash(secret)
-	if !s.known.match(holder, hash) {
-		// Unknown here, or changed: a directory that registers again gets a new one.
-		kept, err := lookup(ctx, s, func() ([]byte, error) {
-			h, found, err := s.store.Holder(ctx, holder)
-			if !found || err != nil {
-				return nil, err
-			}
-			return h.SecretHash, nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		if len(kept) == 0 || subtle.ConstantTimeCompare(kept, hash) != 1 {
-			return nil, errDenied
-		}
-		s.known.keep(holder, kept)
+	c := caller{holder: uint32(id), hash: ledger.Hash(secret)}
+	if c.credential, err = s.prove(ctx, c.holder, c.hash, from, now); err != nil {
+		return nil, err
 	}
-	return context.WithValue(ctx, holderKey{}, holder), nil
+	if err := s.checkCertificate(r, &c, now); err != nil {
+		return nil, err
+	}
+	return context.WithValue(ctx, callerKey{}, c), nil
+}
+
+// prove looks for a holder's credential, in memory if that was read lately, and
+// compares its secret.
+func (s *Server) prove(ctx context.Context, holder uint32, hash []byte, from netip.Prefix, now time.Time) (ledger.Credential, error) {
+	known, fresh := s.known.find(holder, now)
+	match := same(known.SecretHash, hash)
+	if match && fresh {
+		return known, nil
+	}
+	// Unknown here, or changed, or read too long ago: a directory that registers
+	// again gets a new secret, and one that was revoked ends at every core.
+	if !match && s.guesses.over(from, now) {
+		return known, errGuesses
+	}
+	var kept ledger.Credential
+	valid, err := lookup(ctx, s, func() (ok bool, err error) {
+		if kept, ok, err = s.store.Credential(ctx, holder); err != nil || !ok {
+			return false, err
+		}
+		if same(kept.SecretHash, hash) {
+			return true, nil
+		}
+		if !same(kept.NextSecret, hash) {
+			return false, nil
+		}
+		if ok, err = s.store.UseSecret(ctx, holder, hash); ok {
+			kept.SecretHash, kept.NextSecret = hash, nil
+			s.log.Info("a holder's secret was replaced", "holder", holder)
+		}
+		return ok, err
+	})
+	if err != nil {
+		return kept, err
+	}
+	if !valid {
+		s.known.drop(holder)
+		s.guesses.wrong(from, now)
+		return kept, errDenied
+	}
+	s.known.keep(holder, kept, now)
+	return kept, nil
+}
+
+func same(kept, hash []byte) bool {
+	return len(kept) > 0 && subtle.ConstantTimeCompare(kept, hash) == 1
+}
+
+// checkCertificate holds the certificate of a call against its secret, where
+// this core asks for certificates: both have to be the same holder's.
+func (s *Server) checkCertificate(r *http.Request, c *caller, now time.Time) error {
+	if s.o.Certificates == nil {
+		return nil
+	}
+	renews := r.URL.Path == wireconnect.ExchangeRenewProcedure
+	if renews && c.credential.Authority == "" && (r.TLS == nil || len(r.TLS.PeerCertificates) == 0) {
+		return nil // it joined when there were no certificates
+	}
+	id, err := s.o.Certificates.Caller(r.TLS, now, renews)
+	if err != nil {
+		s.log.Info("a call without a certificate that counts", "holder", c.holder, "procedure", r.URL.Path, "error", err)
+		return connect.NewError(connect.CodeUnauthenticated, errors.New("expected the holder's certificate: call Renew, or Register"))
+	}
+	mine := id.Holder == c.holder
+	if r.URL.Path == wireconnect.ExchangeHandInProcedure { // a node hands in its former holders
+		mine = mine || id.Region == c.credential.Region && id.Node == c.credential.Node
+	}
+	if !mine {
+		s.log.Warn("a holder's secret came with another's certificate", "holder", c.holder, "certificate", id.String())
+		return connect.NewError(connect.CodePermissionDenied, errors.New("the certificate is not the holder's"))
+	}
+	return nil
 }
 
 // lookup asks the store for the sake of somebody who may be an outsider: only
@@ -123,28 +213,98 @@ func lookup[T any](ctx context.Context, s *Server, ask func() (T, error)) (T, er
 	return got, nil
 }
 
-// credentials remembers secrets' hashes of holders that proved them.
+// rememberFor is how long a credential that was read counts without being read
+// again: so long may one that was revoked still be shown.
+const rememberFor = 10 * time.Second
+
+// credentials remembers those of holders that proved them.
 type credentials struct {
 	lookups chan struct{} // a token for each look-up in flight
 
-	mu     sync.Mutex
-	hashes map[uint32][]byte
+	mu   sync.Mutex
+	kept map[uint32]remembered
 }
 
-func (c *credentials) match(holder uint32, hash []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return subtle.ConstantTimeCompare(c.hashes[holder], hash) == 1
+type remembered struct {
+	ledger.Credential
+	at time.Time
 }
 
-func (c *credentials) keep(holder uint32, hash []byte) {
+func (c *credentials) find(holder uint32, now time.Time) (_ ledger.Credential, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.hashes[holder] = bytes.Clone(hash)
+	r := c.kept[holder]
+	return r.Credential, now.Sub(r.at) < rememberFor
+}
+
+func (c *credentials) keep(holder uint32, credential ledger.Credential, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kept[holder] = remembered{credential, now}
 }
 
 func (c *credentials) drop(holder uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.hashes, holder)
+	delete(c.kept, holder)
+}
+
+// Wrong credentials from one address (of IPv6, one network of 64 bits): beyond
+// mostGuesses in guessWindow they are refused without a look at the store.
+const (
+	mostGuesses  = 30
+	guessWindow  = time.Minute
+	mostGuessers = 4096 // remembered at a time
+)
+
+// guesses counts wrong credentials. Its zero value is ready.
+type guesses struct {
+	mu   sync.Mutex
+	from map[netip.Prefix]*guesser
+}
+
+type guesser struct {
+	since time.Time
+	n     int
+}
+
+func (g *guesses) over(from netip.Prefix, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	who := g.from[from]
+	return who != nil && now.Sub(who.since) < guessWindow && who.n >= mostGuesses
+}
+
+func (g *guesses) wrong(from netip.Prefix, now time.Time) {
+	if !from.IsValid() {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	who := g.from[from]
+	if who == nil || now.Sub(who.since) >= guessWindow {
+		if len(g.from) >= mostGuessers {
+			g.from = nil // whoever has so many addresses is not stopped by counting them
+		}
+		if g.from == nil {
+			g.from = map[netip.Prefix]*guesser{}
+		}
+		who = &guesser{since: now}
+		g.from[from] = who
+	}
+	who.n++
+}
+
+// source is the network that an address is counted under.
+func source(remote string) netip.Prefix {
+	at, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	addr, bits := at.Addr().Unmap(), 64
+	if addr.Is4() {
+		bits = 32
+	}
+	p, _ := addr.WithZone("").Prefix(bits) // fits the family
+	return p
 }

@@ -52,18 +52,20 @@ func (s *Server) Sync(ctx context.Context, r *wire.SyncRequest) (*wire.SyncRespo
 	}
 	select {
 	case <-p.done:
-		return p.reply, p.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-s.stopped:
 		// It may have been answered in the last group.
 		select {
 		case <-p.done:
-			return p.reply, p.err
 		default:
 			return nil, errStopping
 		}
 	}
+	if p.err == nil && p.reply.GetStatus() == wire.SyncResponse_OK {
+		p.reply.Renew = s.renewal(ctx, callerOf(ctx), r.GetTrust())
+	}
+	return p.reply, p.err
 }
 
 // groups takes requests from the queue, group after group, until ctx ends.

@@ -1,8 +1,11 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -15,7 +18,9 @@ import (
 	"connectrpc.com/connect"
 
 	"nearside/core/ledger"
+	"nearside/sync/exchange"
 	"nearside/sync/lease"
+	"nearside/sync/trust"
 	"nearside/sync/wire"
 	"nearside/sync/wire/wireconnect"
 )
@@ -42,7 +47,23 @@ type Options struct {
 	// Patience is how long this core has to be up before it closes holders for
 	// their silence; default 10 min. Edges come back within seconds.
 	Patience time.Duration
-	Log      *slog.Logger
+	// Certificates signs and checks those of nodes; nil: secrets alone count.
+	Certificates Certificates
+	// Renewal is how old a credential gets before its holder is told to renew it;
+	// default a third of trust.NodeLife.
+	Renewal time.Duration
+	Log     *slog.Logger
+}
+
+// Certificates are those of nodes. core/authority is one.
+type Certificates interface {
+	// Caller is the edge that a connection belongs to; with expired, one whose
+	// certificate's time has run out counts too.
+	Caller(connection *tls.ConnectionState, now time.Time, expired bool) (trust.Identity, error)
+	// Sign answers a request; nil where this core signs none.
+	Sign(csr []byte, id trust.Identity, now time.Time) (*x509.Certificate, error)
+	// Roots are what nodes are to go by.
+	Roots() *trust.Roots
 }
 
 func (o *Options) defaults() {
@@ -54,6 +75,7 @@ func (o *Options) defaults() {
 	orDefault(&o.Queue, 4096)
 	orDefault(&o.Heartbeat, 5*time.Second)
 	orDefault(&o.Patience, 10*time.Minute)
+	orDefault(&o.Renewal, trust.NodeLife/3)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -102,6 +124,7 @@ type Server struct {
 	feed    *feed
 	days    days
 	known   credentials
+	guesses guesses
 	pace    pace
 
 	mu       sync.Mutex
@@ -119,7 +142,7 @@ func New(store ledger.Store, publisher Publisher, o Options) *Server {
 		sweep:    make(chan struct{}, 1),
 		feed:     newFeed(),
 		days:     days{none: map[lease.Budget]time.Time{}},
-		known:    credentials{hashes: map[uint32][]byte{}, lookups: make(chan struct{}, 8)},
+		known:    credentials{kept: map[uint32]remembered{}, lookups: make(chan struct{}, 8)},
 		watchers: map[uint32]*watcher{},
 		keysSaid: map[uint32]time.Time{},
 	}
@@ -264,10 +287,14 @@ func (s *Server) Register(ctx context.Context, r *wire.RegisterRequest) (*wire.R
 	if err := ledger.ValidateRegister(r); err != nil {
 		return nil, s.invalid(err)
 	}
-	var random [32]byte
-	_, _ = rand.Read(random[:]) // never fails
-	secret := hex.EncodeToString(random[:])
-	got, err := ledger.Register(ctx, s.store, r, ledger.Hash(secret), time.Now().UnixMilli(), s.o.Rules)
+	if only := callerOf(ctx).join.Region; only != "" && only != r.GetRegion() {
+		return nil, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("region: the join token is for %s", only))
+	}
+	if err := s.checkRequest(r.GetCsr()); err != nil {
+		return nil, err
+	}
+	secret, now := newSecret(), time.Now()
+	got, err := ledger.Register(ctx, s.store, r, ledger.Hash(secret), now.UnixMilli(), s.o.Rules)
 	switch {
 	case errors.Is(err, ledger.ErrNameHeld):
 		return nil, connect.NewError(connect.CodeAlreadyExists, err)
@@ -278,8 +305,104 @@ func (s *Server) Register(ctx context.Context, r *wire.RegisterRequest) (*wire.R
 	if got.Fenced != 0 {
 		s.log.Error("holder fenced: another state directory took its name", "holder", got.Fenced, "by", got.Holder, "region", r.GetRegion(), "node", r.GetNode())
 	}
-	s.log.Info("registered", "holder", got.Holder, "region", r.GetRegion(), "node", r.GetNode(), "version", r.GetVersion())
-	return &wire.RegisterResponse{Holder: got.Holder, Secret: fmt.Sprintf("%d.%s", got.Holder, secret), Keys: *keys}, nil
+	id := trust.Identity{Region: r.GetRegion(), Node: r.GetNode(), Holder: got.Holder}
+	certificate, authorities, issued, err := s.sign(r.GetCsr(), id, now)
+	if err == nil {
+		err = s.store.Issue(ctx, got.Holder, issued)
+	}
+	if err == nil {
+		err = s.store.Joined(ctx, callerOf(ctx).join.ID, now.UnixMilli())
+	}
+	if err != nil { // it registers again, and stays the same holder
+		s.log.Error("cannot register", "region", r.GetRegion(), "node", r.GetNode(), "error", err)
+		return nil, away()
+	}
+	s.known.drop(got.Holder)
+	s.log.Info("registered", "holder", got.Holder, "region", r.GetRegion(), "node", r.GetNode(), "version", r.GetVersion(),
+		"join_token", callerOf(ctx).join.ID, "certificate", len(certificate) > 0)
+	return &wire.RegisterResponse{
+		Holder: got.Holder, Secret: fmt.Sprintf("%d.%s", got.Holder, secret), Keys: *keys,
+		Certificate: certificate, Authorities: authorities,
+	}, nil
+}
+
+// Renew implements wireconnect.ExchangeHandler.
+func (s *Server) Renew(ctx context.Context, r *wire.RenewRequest) (*wire.RenewResponse, error) {
+	if err := own(ctx, r.GetHolder()); err != nil {
+		return nil, err
+	}
+	if r.GetProtocol() != exchange.Protocol {
+		return nil, s.invalid(ledger.ErrProtocol)
+	}
+	if err := s.checkRequest(r.GetCsr()); err != nil {
+		return nil, err
+	}
+	who, secret, now := callerOf(ctx), newSecret(), time.Now()
+	id := trust.Identity{Region: who.credential.Region, Node: who.credential.Node, Holder: who.holder}
+	certificate, authorities, issued, err := s.sign(r.GetCsr(), id, now)
+	if err == nil {
+		issued.NextSecret = ledger.Hash(secret)
+		err = s.store.Issue(ctx, who.holder, issued)
+	}
+	if err != nil {
+		s.log.Error("cannot renew a credential", "holder", who.holder, "error", err)
+		return nil, away()
+	}
+	s.known.drop(who.holder)
+	s.log.Info("credential renewed", "holder", who.holder, "region", id.Region, "node", id.Node, "certificate", len(certificate) > 0)
+	return &wire.RenewResponse{Secret: fmt.Sprintf("%d.%s", who.holder, secret), Certificate: certificate, Authorities: authorities}, nil
+}
+
+func newSecret() string {
+	var random [32]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return hex.EncodeToString(random[:])
+}
+
+// checkRequest refuses a request for a certificate that could not be answered.
+func (s *Server) checkRequest(csr []byte) error {
+	if len(csr) == 0 {
+		return nil
+	}
+	if _, err := trust.ParseRequest(csr); err != nil {
+		return s.invalid(err)
+	}
+	return nil
+}
+
+// sign answers a request for a certificate, where there is one and this core
+// signs.
+func (s *Server) sign(csr []byte, id trust.Identity, now time.Time) (chain [][]byte, authorities []byte, issued ledger.Issued, err error) {
+	issued.At = now.UnixMilli()
+	if s.o.Certificates == nil || len(csr) == 0 {
+		return nil, nil, issued, nil
+	}
+	cert, err := s.o.Certificates.Sign(csr, id, now)
+	if err != nil || cert == nil {
+		return nil, nil, issued, err
+	}
+	roots := s.o.Certificates.Roots()
+	issued.Authority, issued.Expires = trust.Fingerprint(roots.Certs[0]), cert.NotAfter.UnixMilli()
+	return [][]byte{cert.Raw}, roots.PEM, issued, nil
+}
+
+// renewal reports whether a holder is to renew its credential, and notes what it
+// goes by where that is new.
+func (s *Server) renewal(ctx context.Context, c caller, trusts []byte) bool {
+	now := time.Now()
+	if s.o.Certificates != nil {
+		sum := s.o.Certificates.Roots().Sum
+		if !bytes.Equal(trusts, sum[:]) {
+			return len(trusts) > 0 || c.credential.Authority != ""
+		}
+		if !bytes.Equal(c.credential.Trust, trusts) {
+			if err := s.store.Trusted(ctx, c.holder, trusts); err != nil {
+				s.log.Error("cannot note what a holder goes by", "holder", c.holder, "error", err)
+			}
+			s.known.drop(c.holder)
+		}
+	}
+	return now.UnixMilli()-c.credential.IssuedAt > s.o.Renewal.Milliseconds()
 }
 
 // HandIn implements wireconnect.ExchangeHandler.

@@ -674,7 +674,7 @@ func TestAStoppedServerSaysSo(t *testing.T) {
 	if err := s.Ready(t.Context()); err == nil {
 		t.Error("a stopped server is ready")
 	}
-	if _, err := s.Sync(context.WithValue(t.Context(), holderKey{}, n.id), n.request()); connect.CodeOf(err) != connect.CodeUnavailable {
+	if _, err := s.Sync(context.WithValue(t.Context(), callerKey{}, caller{holder: n.id}), n.request()); connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("%v, want unavailable", err)
 	}
 }

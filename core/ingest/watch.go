@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"connectrpc.com/connect"
@@ -26,7 +27,14 @@ func (s *Server) Watch(ctx context.Context, r *wire.WatchRequest, stream *connec
 	defer leave()
 	s.stats.Watching.Add(1)
 	defer s.stats.Watching.Add(-1)
-	return s.push(ctx, r.GetCatalog(), r.GetControl(), stream.Send)
+	who := callerOf(ctx)
+	return s.push(ctx, r.GetCatalog(), r.GetControl(), stream.Send, func() error {
+		_, err := s.prove(ctx, who.holder, who.hash, netip.Prefix{}, time.Now())
+		if connect.CodeOf(err) == connect.CodeUnauthenticated {
+			return err
+		}
+		return nil // it cannot be said now
+	})
 }
 
 // enter makes this the only stream of the holder.
@@ -59,8 +67,9 @@ func (s *Server) endWatchers() {
 }
 
 // push sends what is newer than what the edge has, now and whenever it changes,
-// until ctx ends or sending fails.
-func (s *Server) push(ctx context.Context, catalog, control uint64, send func(*wire.WatchEvent) error) error {
+// until ctx ends, sending fails, or the edge's credential does not count any
+// more, which is looked at with every heartbeat.
+func (s *Server) push(ctx context.Context, catalog, control uint64, send func(*wire.WatchEvent) error, valid func() error) error {
 	changed := s.publisher.Subscribe(ctx)
 	heartbeat := time.NewTicker(s.o.Heartbeat)
 	defer heartbeat.Stop()
@@ -84,6 +93,9 @@ func (s *Server) push(ctx context.Context, catalog, control uint64, send func(*w
 			return errStopping
 		case <-changed:
 		case <-heartbeat.C:
+			if err := valid(); err != nil {
+				return err
+			}
 			if err := send(&wire.WatchEvent{ControlVersion: s.publisher.ControlVersion()}); err != nil {
 				return err
 			}

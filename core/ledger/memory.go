@@ -23,7 +23,9 @@ type Memory struct {
 	Truth
 	caps   map[lease.Budget]Cap // by kind and owner, day 0
 	killed map[uint32]bool
-	joins  map[string]bool
+	joins  map[string]*join
+	issued map[uint32]Issued
+	trusts map[uint32][]byte
 	keys   map[uint32]*wire.TokenKey
 }
 
@@ -49,7 +51,9 @@ func NewMemory() *Memory {
 		Truth:  NewTruth(),
 		caps:   map[lease.Budget]Cap{},
 		killed: map[uint32]bool{},
-		joins:  map[string]bool{},
+		joins:  map[string]*join{},
+		issued: map[uint32]Issued{},
+		trusts: map[uint32][]byte{},
 		keys:   map[uint32]*wire.TokenKey{},
 	}
 }
@@ -177,7 +181,7 @@ func (m *Memory) Kill(flight uint32) {
 func (m *Memory) AllowJoin(token string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.joins[string(Hash(token))] = true
+	m.joins[string(Hash(token))] = &join{JoinToken: JoinToken{ID: int32(len(m.joins) + 1)}}
 }
 
 // Update implements Store.
@@ -202,11 +206,82 @@ func (m *Memory) Holder(_ context.Context, id uint32) (Holder, bool, error) {
 	return h, ok, nil
 }
 
-// MayJoin implements Store.
-func (m *Memory) MayJoin(_ context.Context, hash []byte) (bool, error) {
+// join is a join token as it is kept.
+type join struct {
+	JoinToken
+	expires int64 // unix milliseconds; 0: never
+	uses    int
+}
+
+// AllowJoinTo makes a join token valid for one region until it expires.
+func (m *Memory) AllowJoinTo(token, region string, expires int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.joins[string(hash)], nil
+	m.joins[string(Hash(token))] = &join{JoinToken: JoinToken{ID: int32(len(m.joins) + 1), Region: region}, expires: expires}
+}
+
+// JoinToken implements Store.
+func (m *Memory) JoinToken(_ context.Context, hash []byte, now int64) (JoinToken, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	j := m.joins[string(hash)]
+	if j == nil || j.expires != 0 && j.expires <= now {
+		return JoinToken{}, false, nil
+	}
+	return j.JoinToken, true, nil
+}
+
+// Joined implements Store.
+func (m *Memory) Joined(_ context.Context, token int32, _ int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, j := range m.joins {
+		if j.ID == token {
+			j.uses++
+		}
+	}
+	return nil
+}
+
+// Issue implements Store.
+func (m *Memory) Issue(_ context.Context, holder uint32, issued Issued) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.issued[holder] = issued
+	return nil
+}
+
+// UseSecret implements Store.
+func (m *Memory) UseSecret(_ context.Context, holder uint32, hash []byte) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	issued, h := m.issued[holder], m.Truth.Holders[holder]
+	if len(issued.NextSecret) == 0 || !bytes.Equal(issued.NextSecret, hash) {
+		return false, nil
+	}
+	h.SecretHash, issued.NextSecret = bytes.Clone(hash), nil
+	m.Truth.Holders[holder], m.issued[holder] = h, issued
+	return true, nil
+}
+
+// Trusted implements Store.
+func (m *Memory) Trusted(_ context.Context, holder uint32, sum []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.trusts[holder] = bytes.Clone(sum)
+	return nil
+}
+
+// Credential implements Store.
+func (m *Memory) Credential(_ context.Context, holder uint32) (Credential, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h, ok := m.Truth.Holders[holder]
+	i := m.issued[holder]
+	return Credential{
+		Region: h.Region, Node: h.Node, SecretHash: h.SecretHash, NextSecret: i.NextSecret, IssuedAt: i.At,
+		Authority: i.Authority, Expires: i.Expires, Trust: m.trusts[holder],
+	}, ok, nil
 }
 
 // Budgets implements Store.

@@ -17,7 +17,7 @@ func memory(testing.TB) ledgertest.Fixture {
 		SetBudget: func(id lease.Budget, asked int64) { m.SetBudget(id, asked, 1) },
 		SetCap:    m.SetCap,
 		Kill:      m.Kill,
-		AllowJoin: m.AllowJoin,
+		AllowJoin: m.AllowJoinTo,
 		Dump:      m.Dump,
 	}
 }

@@ -27,6 +27,9 @@ var (
 	goodDisk = regexp.MustCompile(`^[0-9a-f]{32}$`)
 )
 
+// GoodName reports whether text may name a region or a node.
+func GoodName(text string) bool { return goodName.MatchString(text) }
+
 // ValidateRegister says what of a registration is wrong.
 func ValidateRegister(r *wire.RegisterRequest) error {
 	if r.GetProtocol() != exchange.Protocol {

@@ -19,8 +19,20 @@ type Store interface {
 
 	// Holder is a read without a lock; false: there is none.
 	Holder(ctx context.Context, id uint32) (Holder, bool, error)
-	// MayJoin reports whether a join token with this hash (see Hash) is valid.
-	MayJoin(ctx context.Context, hash []byte) (bool, error)
+	// JoinToken is the one with this hash (see Hash); not ok where there is none,
+	// or it was revoked, or had expired at now.
+	JoinToken(ctx context.Context, hash []byte, now int64) (t JoinToken, ok bool, err error)
+	// Joined counts a registration with a join token.
+	Joined(ctx context.Context, token int32, now int64) error
+	// Issue notes what a holder was given: its next secret, until UseSecret, and
+	// its certificate. A next secret that was not used is forgotten.
+	Issue(ctx context.Context, holder uint32, issued Issued) error
+	// UseSecret makes the next secret the holder's only one, if it has this hash.
+	UseSecret(ctx context.Context, holder uint32, hash []byte) (bool, error)
+	// Trusted notes which authorities a holder goes by: see sync/trust.Roots.Sum.
+	Trusted(ctx context.Context, holder uint32, sum []byte) error
+	// Credential is what a holder may show; not ok where there is no such holder.
+	Credential(ctx context.Context, holder uint32) (c Credential, ok bool, err error)
 	// Budgets calls f with each budget without a day, and of each with a day not
 	// before from.
 	Budgets(ctx context.Context, from int32, f func(Budget)) error
@@ -121,6 +133,31 @@ func NewLoaded() *Loaded {
 		Viewed:  map[EventKey]bool{},
 		Killed:  map[uint32]bool{},
 	}
+}
+
+// JoinToken is what an edge shows to become a holder.
+type JoinToken struct {
+	ID     int32
+	Region string // that it is for; "": any
+}
+
+// Credential is what the core knows of what a holder may show.
+type Credential struct {
+	Region, Node string
+	SecretHash   []byte // empty: it was revoked
+	NextSecret   []byte // hash of the one that was given out and not used yet; empty: none
+	IssuedAt     int64  // of the newest, unix milliseconds; 0: at its registration, by a core that noted nothing
+	Authority    string // fingerprint of what signed its certificate; "": it never had one
+	Expires      int64  // of the certificate, unix milliseconds
+	Trust        []byte // Sum of the authorities that it said it goes by; empty: it said none
+}
+
+// Issued is what Register or Renew gave a holder.
+type Issued struct {
+	NextSecret []byte // hash; empty: none
+	At         int64  // unix milliseconds
+	Authority  string // fingerprint of what signed the certificate; "": none was given
+	Expires    int64  // of the certificate, unix milliseconds
 }
 
 // Changes is what a step wrote down. Rows are those of Loaded.

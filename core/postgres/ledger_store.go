@@ -86,13 +86,79 @@ func (s *ledgerStore) Holder(ctx context.Context, id uint32) (ledger.Holder, boo
 	return *h, true, nil
 }
 
-// MayJoin implements ledger.Store.
-func (s *ledgerStore) MayJoin(ctx context.Context, hash []byte) (bool, error) {
-	var may bool
-	if err := s.db.pool.QueryRow(ctx, statement("may_join"), hash).Scan(&may); err != nil {
-		return false, fmt.Errorf("look for a join token: %w", err)
+// JoinToken implements ledger.Store.
+func (s *ledgerStore) JoinToken(ctx context.Context, hash []byte, now int64) (t ledger.JoinToken, ok bool, err error) {
+	err = s.db.pool.QueryRow(ctx, statement("join_token"), hash, time.UnixMilli(now)).Scan(&t.ID, &t.Region)
+	if IsMissing(err) {
+		return t, false, nil
 	}
-	return may, nil
+	if err != nil {
+		return t, false, fmt.Errorf("look for a join token: %w", err)
+	}
+	return t, true, nil
+}
+
+// Joined implements ledger.Store.
+func (s *ledgerStore) Joined(ctx context.Context, token int32, now int64) error {
+	if _, err := s.db.pool.Exec(ctx, statement("joined"), token, time.UnixMilli(now)); err != nil {
+		return fmt.Errorf("count the use of join token %d: %w", token, err)
+	}
+	return nil
+}
+
+// Issue implements ledger.Store.
+func (s *ledgerStore) Issue(ctx context.Context, holder uint32, i ledger.Issued) error {
+	var next []byte
+	if len(i.NextSecret) > 0 {
+		next = i.NextSecret
+	}
+	if _, err := s.db.pool.Exec(ctx, statement("issue"), int32(holder), next, time.UnixMilli(i.At), i.Authority, moment(i.Expires)); err != nil {
+		return fmt.Errorf("note the credential of holder %d: %w", holder, err)
+	}
+	return nil
+}
+
+// UseSecret implements ledger.Store.
+func (s *ledgerStore) UseSecret(ctx context.Context, holder uint32, hash []byte) (bool, error) {
+	tag, err := s.db.pool.Exec(ctx, statement("use_secret"), int32(holder), hash)
+	if err != nil {
+		return false, fmt.Errorf("use the next secret of holder %d: %w", holder, err)
+	}
+	return tag.RowsAffected() > 0, nil
+}
+
+// Trusted implements ledger.Store.
+func (s *ledgerStore) Trusted(ctx context.Context, holder uint32, sum []byte) error {
+	if _, err := s.db.pool.Exec(ctx, statement("trusted"), int32(holder), sum); err != nil {
+		return fmt.Errorf("note what holder %d goes by: %w", holder, err)
+	}
+	return nil
+}
+
+// Credential implements ledger.Store.
+func (s *ledgerStore) Credential(ctx context.Context, id uint32) (ledger.Credential, bool, error) {
+	if id > math.MaxInt32 {
+		return ledger.Credential{}, false, nil
+	}
+	c, err := one(ctx, s.db.pool, scanCredential, "credential", int32(id))
+	if err != nil || c == nil {
+		return ledger.Credential{}, false, err
+	}
+	return *c, true, nil
+}
+
+func scanCredential(row pgx.Row, c *ledger.Credential) error {
+	var issued, expires *time.Time
+	if err := row.Scan(&c.Region, &c.Node, &c.SecretHash, &c.NextSecret, &issued, &c.Authority, &expires, &c.Trust); err != nil {
+		return err
+	}
+	if issued != nil {
+		c.IssuedAt = issued.UnixMilli()
+	}
+	if expires != nil {
+		c.Expires = expires.UnixMilli()
+	}
+	return nil
 }
 
 // Budgets implements ledger.Store.

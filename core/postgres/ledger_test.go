@@ -92,8 +92,8 @@ func ledgerFixture(t testing.TB) ledgertest.Fixture {
 			flight(id)
 			exec(`UPDATE flights SET state = 'kill' WHERE id = $1`, int32(id))
 		},
-		AllowJoin: func(token string) {
-			exec(`INSERT INTO join_tokens (name, hash) VALUES ('test', $1)`, ledger.Hash(token))
+		AllowJoin: func(token, region string, expires int64) {
+			exec(`INSERT INTO join_tokens (name, hash, region, expires_at) VALUES ('test', $1, $2, $3)`, ledger.Hash(token), region, moment(expires))
 		},
 		Dump: func() ledger.Truth { return dump(t, db) },
 		Reset: func() {

@@ -73,7 +73,7 @@ func (x SyncResponse_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SyncResponse_Status.Descriptor instead.
 func (SyncResponse_Status) EnumDescriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{16, 0}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{18, 0}
 }
 
 type RegisterRequest struct {
@@ -84,6 +84,7 @@ type RegisterRequest struct {
 	Disk          string                 `protobuf:"bytes,4,opt,name=disk,proto3" json:"disk,omitempty"`       // random id of the state directory, 32 hex digits
 	Version       string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"` // of the edge's binary
 	PublicUrl     string                 `protobuf:"bytes,6,opt,name=public_url,json=publicUrl,proto3" json:"public_url,omitempty"`
+	Csr           []byte                 `protobuf:"bytes,7,opt,name=csr,proto3" json:"csr,omitempty"` // PKCS #10, DER, of the node's key; empty: no certificate is wanted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -160,12 +161,21 @@ func (x *RegisterRequest) GetPublicUrl() string {
 	return ""
 }
 
+func (x *RegisterRequest) GetCsr() []byte {
+	if x != nil {
+		return x.Csr
+	}
+	return nil
+}
+
 type RegisterResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Holder        uint32                 `protobuf:"varint,1,opt,name=holder,proto3" json:"holder,omitempty"`
 	Secret        string                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"` // the holder's credential; said only here
 	Keys          []*TokenKey            `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
 	Stamp         *Stamp                 `protobuf:"bytes,4,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	Certificate   [][]byte               `protobuf:"bytes,5,rep,name=certificate,proto3" json:"certificate,omitempty"` // DER, the node's own first; empty: this core signs none
+	Authorities   []byte                 `protobuf:"bytes,6,opt,name=authorities,proto3" json:"authorities,omitempty"` // PEM; whom the node is to trust from now on
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -228,6 +238,20 @@ func (x *RegisterResponse) GetStamp() *Stamp {
 	return nil
 }
 
+func (x *RegisterResponse) GetCertificate() [][]byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *RegisterResponse) GetAuthorities() []byte {
+	if x != nil {
+		return x.Authorities
+	}
+	return nil
+}
+
 // Stamp is the core's signed word that it has committed what a holder was told
 // until a time. The holder says the newest one back, so that a core whose
 // database was restored from the past meets its own signature under what it
@@ -284,6 +308,126 @@ func (x *Stamp) GetMac() []byte {
 	return nil
 }
 
+type RenewRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Protocol      uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"` // 1
+	Holder        uint32                 `protobuf:"varint,2,opt,name=holder,proto3" json:"holder,omitempty"`
+	Csr           []byte                 `protobuf:"bytes,3,opt,name=csr,proto3" json:"csr,omitempty"` // as in RegisterRequest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewRequest) Reset() {
+	*x = RenewRequest{}
+	mi := &file_sync_wire_exchange_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewRequest) ProtoMessage() {}
+
+func (x *RenewRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_exchange_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
+func (*RenewRequest) Descriptor() ([]byte, []int) {
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RenewRequest) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *RenewRequest) GetHolder() uint32 {
+	if x != nil {
+		return x.Holder
+	}
+	return 0
+}
+
+func (x *RenewRequest) GetCsr() []byte {
+	if x != nil {
+		return x.Csr
+	}
+	return nil
+}
+
+type RenewResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Secret        string                 `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"` // the next one; the former is valid until this one is used
+	Certificate   [][]byte               `protobuf:"bytes,2,rep,name=certificate,proto3" json:"certificate,omitempty"`
+	Authorities   []byte                 `protobuf:"bytes,3,opt,name=authorities,proto3" json:"authorities,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewResponse) Reset() {
+	*x = RenewResponse{}
+	mi := &file_sync_wire_exchange_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewResponse) ProtoMessage() {}
+
+func (x *RenewResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_exchange_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
+func (*RenewResponse) Descriptor() ([]byte, []int) {
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RenewResponse) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *RenewResponse) GetCertificate() [][]byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *RenewResponse) GetAuthorities() []byte {
+	if x != nil {
+		return x.Authorities
+	}
+	return nil
+}
+
 // TokenKey seals offers from seal_from until seal_until and verifies until verify_until (unix seconds; 0: open end).
 type TokenKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -298,7 +442,7 @@ type TokenKey struct {
 
 func (x *TokenKey) Reset() {
 	*x = TokenKey{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[3]
+	mi := &file_sync_wire_exchange_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -310,7 +454,7 @@ func (x *TokenKey) String() string {
 func (*TokenKey) ProtoMessage() {}
 
 func (x *TokenKey) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[3]
+	mi := &file_sync_wire_exchange_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -323,7 +467,7 @@ func (x *TokenKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenKey.ProtoReflect.Descriptor instead.
 func (*TokenKey) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{3}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TokenKey) GetId() uint32 {
@@ -371,14 +515,15 @@ type SyncRequest struct {
 	Batch         *Batch                 `protobuf:"bytes,6,opt,name=batch,proto3" json:"batch,omitempty"`                                 // at most one outstanding; absent where there is nothing to say
 	Seal          *Cursor                `protobuf:"bytes,7,opt,name=seal,proto3" json:"seal,omitempty"`                                   // the last seal this holder made (also without a batch)
 	Side          *Side                  `protobuf:"bytes,8,opt,name=side,proto3" json:"side,omitempty"`
-	Stamp         *Stamp                 `protobuf:"bytes,9,opt,name=stamp,proto3" json:"stamp,omitempty"` // the newest that this holder was given
+	Stamp         *Stamp                 `protobuf:"bytes,9,opt,name=stamp,proto3" json:"stamp,omitempty"`  // the newest that this holder was given
+	Trust         []byte                 `protobuf:"bytes,10,opt,name=trust,proto3" json:"trust,omitempty"` // SHA-256 of the authorities that the node goes by; empty: none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[4]
+	mi := &file_sync_wire_exchange_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -390,7 +535,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[4]
+	mi := &file_sync_wire_exchange_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -403,7 +548,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{4}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SyncRequest) GetProtocol() uint32 {
@@ -469,6 +614,13 @@ func (x *SyncRequest) GetStamp() *Stamp {
 	return nil
 }
 
+func (x *SyncRequest) GetTrust() []byte {
+	if x != nil {
+		return x.Trust
+	}
+	return nil
+}
+
 // Cursor says how far a holder's batches have got.
 type Cursor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -481,7 +633,7 @@ type Cursor struct {
 
 func (x *Cursor) Reset() {
 	*x = Cursor{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[5]
+	mi := &file_sync_wire_exchange_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -493,7 +645,7 @@ func (x *Cursor) String() string {
 func (*Cursor) ProtoMessage() {}
 
 func (x *Cursor) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[5]
+	mi := &file_sync_wire_exchange_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -506,7 +658,7 @@ func (x *Cursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cursor.ProtoReflect.Descriptor instead.
 func (*Cursor) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{5}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Cursor) GetBatch() uint64 {
@@ -548,7 +700,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[6]
+	mi := &file_sync_wire_exchange_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -560,7 +712,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[6]
+	mi := &file_sync_wire_exchange_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -573,7 +725,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{6}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Batch) GetSeal() *Cursor {
@@ -652,7 +804,7 @@ type Totals struct {
 
 func (x *Totals) Reset() {
 	*x = Totals{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[7]
+	mi := &file_sync_wire_exchange_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +816,7 @@ func (x *Totals) String() string {
 func (*Totals) ProtoMessage() {}
 
 func (x *Totals) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[7]
+	mi := &file_sync_wire_exchange_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +829,7 @@ func (x *Totals) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Totals.ProtoReflect.Descriptor instead.
 func (*Totals) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{7}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Totals) GetBudget() []int64 {
@@ -727,7 +879,7 @@ type Rollups struct {
 
 func (x *Rollups) Reset() {
 	*x = Rollups{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[8]
+	mi := &file_sync_wire_exchange_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +891,7 @@ func (x *Rollups) String() string {
 func (*Rollups) ProtoMessage() {}
 
 func (x *Rollups) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[8]
+	mi := &file_sync_wire_exchange_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +904,7 @@ func (x *Rollups) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rollups.ProtoReflect.Descriptor instead.
 func (*Rollups) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{8}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Rollups) GetHour() []int64 {
@@ -848,7 +1000,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[9]
+	mi := &file_sync_wire_exchange_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +1012,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[9]
+	mi := &file_sync_wire_exchange_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +1025,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{9}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Event) GetKind() uint32 {
@@ -985,7 +1137,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[10]
+	mi := &file_sync_wire_exchange_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1149,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[10]
+	mi := &file_sync_wire_exchange_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1162,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{10}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Verdict) GetPosition() uint64 {
@@ -1040,7 +1192,7 @@ type Window struct {
 
 func (x *Window) Reset() {
 	*x = Window{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[11]
+	mi := &file_sync_wire_exchange_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1204,7 @@ func (x *Window) String() string {
 func (*Window) ProtoMessage() {}
 
 func (x *Window) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[11]
+	mi := &file_sync_wire_exchange_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1217,7 @@ func (x *Window) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Window.ProtoReflect.Descriptor instead.
 func (*Window) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{11}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Window) GetBoot() uint64 {
@@ -1113,7 +1265,7 @@ type Side struct {
 
 func (x *Side) Reset() {
 	*x = Side{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[12]
+	mi := &file_sync_wire_exchange_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1125,7 +1277,7 @@ func (x *Side) String() string {
 func (*Side) ProtoMessage() {}
 
 func (x *Side) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[12]
+	mi := &file_sync_wire_exchange_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1138,7 +1290,7 @@ func (x *Side) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Side.ProtoReflect.Descriptor instead.
 func (*Side) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{12}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Side) GetWants() []*Want {
@@ -1208,7 +1360,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[13]
+	mi := &file_sync_wire_exchange_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1372,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[13]
+	mi := &file_sync_wire_exchange_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1385,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{13}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Want) GetBudget() int64 {
@@ -1271,7 +1423,7 @@ type DecisionCounts struct {
 
 func (x *DecisionCounts) Reset() {
 	*x = DecisionCounts{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[14]
+	mi := &file_sync_wire_exchange_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1435,7 @@ func (x *DecisionCounts) String() string {
 func (*DecisionCounts) ProtoMessage() {}
 
 func (x *DecisionCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[14]
+	mi := &file_sync_wire_exchange_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1448,7 @@ func (x *DecisionCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecisionCounts.ProtoReflect.Descriptor instead.
 func (*DecisionCounts) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{14}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DecisionCounts) GetHour() []int64 {
@@ -1352,7 +1504,7 @@ type Refusals struct {
 
 func (x *Refusals) Reset() {
 	*x = Refusals{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[15]
+	mi := &file_sync_wire_exchange_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1364,7 +1516,7 @@ func (x *Refusals) String() string {
 func (*Refusals) ProtoMessage() {}
 
 func (x *Refusals) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[15]
+	mi := &file_sync_wire_exchange_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1377,7 +1529,7 @@ func (x *Refusals) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusals.ProtoReflect.Descriptor instead.
 func (*Refusals) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{15}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Refusals) GetFlight() []uint32 {
@@ -1417,13 +1569,14 @@ type SyncResponse struct {
 	Controls         []*Control             `protobuf:"bytes,12,rep,name=controls,proto3" json:"controls,omitempty"`                           // newer than side.applied_control
 	Stamp            *Stamp                 `protobuf:"bytes,13,opt,name=stamp,proto3" json:"stamp,omitempty"`                                 // with status OK
 	StateWanted      bool                   `protobuf:"varint,14,opt,name=state_wanted,json=stateWanted,proto3" json:"state_wanted,omitempty"` // with FORGOTTEN: the core has no statement of this holder yet
+	Renew            bool                   `protobuf:"varint,15,opt,name=renew,proto3" json:"renew,omitempty"`                                // the node is to call Renew: its credential is due, or it goes by other authorities
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[16]
+	mi := &file_sync_wire_exchange_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1588,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[16]
+	mi := &file_sync_wire_exchange_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1601,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{16}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SyncResponse) GetStatus() SyncResponse_Status {
@@ -1549,6 +1702,13 @@ func (x *SyncResponse) GetStateWanted() bool {
 	return false
 }
 
+func (x *SyncResponse) GetRenew() bool {
+	if x != nil {
+		return x.Renew
+	}
+	return false
+}
+
 // Grant is a lease's total as the core has it.
 type Grant struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1563,7 +1723,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[17]
+	mi := &file_sync_wire_exchange_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1735,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[17]
+	mi := &file_sync_wire_exchange_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1748,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{17}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Grant) GetBudget() int64 {
@@ -1641,7 +1801,7 @@ type Delivered struct {
 
 func (x *Delivered) Reset() {
 	*x = Delivered{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[18]
+	mi := &file_sync_wire_exchange_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1653,7 +1813,7 @@ func (x *Delivered) String() string {
 func (*Delivered) ProtoMessage() {}
 
 func (x *Delivered) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[18]
+	mi := &file_sync_wire_exchange_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1666,7 +1826,7 @@ func (x *Delivered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivered.ProtoReflect.Descriptor instead.
 func (*Delivered) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{18}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Delivered) GetBudget() int64 {
@@ -1722,7 +1882,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[19]
+	mi := &file_sync_wire_exchange_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +1894,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[19]
+	mi := &file_sync_wire_exchange_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +1907,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{19}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Control) GetVersion() uint64 {
@@ -1783,7 +1943,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[20]
+	mi := &file_sync_wire_exchange_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +1955,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[20]
+	mi := &file_sync_wire_exchange_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +1968,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{20}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchRequest) GetProtocol() uint32 {
@@ -1851,7 +2011,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[21]
+	mi := &file_sync_wire_exchange_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +2023,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[21]
+	mi := &file_sync_wire_exchange_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +2036,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{21}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchEvent) GetCatalog() []byte {
@@ -1913,7 +2073,7 @@ type HandInRequest struct {
 
 func (x *HandInRequest) Reset() {
 	*x = HandInRequest{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[22]
+	mi := &file_sync_wire_exchange_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +2085,7 @@ func (x *HandInRequest) String() string {
 func (*HandInRequest) ProtoMessage() {}
 
 func (x *HandInRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[22]
+	mi := &file_sync_wire_exchange_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,7 +2098,7 @@ func (x *HandInRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandInRequest.ProtoReflect.Descriptor instead.
 func (*HandInRequest) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{22}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *HandInRequest) GetHolder() uint32 {
@@ -1985,7 +2145,7 @@ type HandInResponse struct {
 
 func (x *HandInResponse) Reset() {
 	*x = HandInResponse{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[23]
+	mi := &file_sync_wire_exchange_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1997,7 +2157,7 @@ func (x *HandInResponse) String() string {
 func (*HandInResponse) ProtoMessage() {}
 
 func (x *HandInResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[23]
+	mi := &file_sync_wire_exchange_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2010,7 +2170,7 @@ func (x *HandInResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandInResponse.ProtoReflect.Descriptor instead.
 func (*HandInResponse) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{23}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HandInResponse) GetCursor() *Cursor {
@@ -2030,7 +2190,7 @@ type StateRequest struct {
 
 func (x *StateRequest) Reset() {
 	*x = StateRequest{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[24]
+	mi := &file_sync_wire_exchange_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2202,7 @@ func (x *StateRequest) String() string {
 func (*StateRequest) ProtoMessage() {}
 
 func (x *StateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[24]
+	mi := &file_sync_wire_exchange_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +2215,7 @@ func (x *StateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRequest.ProtoReflect.Descriptor instead.
 func (*StateRequest) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{24}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StateRequest) GetProtocol() uint32 {
@@ -2083,7 +2243,7 @@ type StateResponse struct {
 
 func (x *StateResponse) Reset() {
 	*x = StateResponse{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[25]
+	mi := &file_sync_wire_exchange_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2095,7 +2255,7 @@ func (x *StateResponse) String() string {
 func (*StateResponse) ProtoMessage() {}
 
 func (x *StateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[25]
+	mi := &file_sync_wire_exchange_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2108,7 +2268,7 @@ func (x *StateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResponse.ProtoReflect.Descriptor instead.
 func (*StateResponse) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{25}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StateResponse) GetStatus() SyncResponse_Status {
@@ -2152,7 +2312,7 @@ type Statement struct {
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[26]
+	mi := &file_sync_wire_exchange_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2164,7 +2324,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[26]
+	mi := &file_sync_wire_exchange_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2177,7 +2337,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{26}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Statement) GetHolder() uint32 {
@@ -2362,7 +2522,7 @@ type Counted struct {
 
 func (x *Counted) Reset() {
 	*x = Counted{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[27]
+	mi := &file_sync_wire_exchange_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2534,7 @@ func (x *Counted) String() string {
 func (*Counted) ProtoMessage() {}
 
 func (x *Counted) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[27]
+	mi := &file_sync_wire_exchange_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2547,7 @@ func (x *Counted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counted.ProtoReflect.Descriptor instead.
 func (*Counted) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{27}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Counted) GetBatch() uint64 {
@@ -2429,7 +2589,7 @@ var File_sync_wire_exchange_proto protoreflect.FileDescriptor
 
 const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\n" +
-	"\x18sync/wire/exchange.proto\x12\x10nearside.sync.v1\"\xa6\x01\n" +
+	"\x18sync/wire/exchange.proto\x12\x10nearside.sync.v1\"\xb8\x01\n" +
 	"\x0fRegisterRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x12\n" +
@@ -2437,22 +2597,33 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x04disk\x18\x04 \x01(\tR\x04disk\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
-	"public_url\x18\x06 \x01(\tR\tpublicUrl\"\xa1\x01\n" +
+	"public_url\x18\x06 \x01(\tR\tpublicUrl\x12\x10\n" +
+	"\x03csr\x18\a \x01(\fR\x03csr\"\xe5\x01\n" +
 	"\x10RegisterResponse\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\rR\x06holder\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12.\n" +
 	"\x04keys\x18\x03 \x03(\v2\x1a.nearside.sync.v1.TokenKeyR\x04keys\x12-\n" +
-	"\x05stamp\x18\x04 \x01(\v2\x17.nearside.sync.v1.StampR\x05stamp\")\n" +
+	"\x05stamp\x18\x04 \x01(\v2\x17.nearside.sync.v1.StampR\x05stamp\x12 \n" +
+	"\vcertificate\x18\x05 \x03(\fR\vcertificate\x12 \n" +
+	"\vauthorities\x18\x06 \x01(\fR\vauthorities\")\n" +
 	"\x05Stamp\x12\x0e\n" +
 	"\x02at\x18\x01 \x01(\x03R\x02at\x12\x10\n" +
-	"\x03mac\x18\x02 \x01(\fR\x03mac\"\x91\x01\n" +
+	"\x03mac\x18\x02 \x01(\fR\x03mac\"T\n" +
+	"\fRenewRequest\x12\x1a\n" +
+	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x16\n" +
+	"\x06holder\x18\x02 \x01(\rR\x06holder\x12\x10\n" +
+	"\x03csr\x18\x03 \x01(\fR\x03csr\"k\n" +
+	"\rRenewResponse\x12\x16\n" +
+	"\x06secret\x18\x01 \x01(\tR\x06secret\x12 \n" +
+	"\vcertificate\x18\x02 \x03(\fR\vcertificate\x12 \n" +
+	"\vauthorities\x18\x03 \x01(\fR\vauthorities\"\x91\x01\n" +
 	"\bTokenKey\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x1b\n" +
 	"\tseal_from\x18\x03 \x01(\x03R\bsealFrom\x12\x1d\n" +
 	"\n" +
 	"seal_until\x18\x04 \x01(\x03R\tsealUntil\x12!\n" +
-	"\fverify_until\x18\x05 \x01(\x03R\vverifyUntil\"\xc6\x02\n" +
+	"\fverify_until\x18\x05 \x01(\x03R\vverifyUntil\"\xdc\x02\n" +
 	"\vSyncRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\rR\x06holder\x12\x12\n" +
@@ -2462,7 +2633,9 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x05batch\x18\x06 \x01(\v2\x17.nearside.sync.v1.BatchR\x05batch\x12,\n" +
 	"\x04seal\x18\a \x01(\v2\x18.nearside.sync.v1.CursorR\x04seal\x12*\n" +
 	"\x04side\x18\b \x01(\v2\x16.nearside.sync.v1.SideR\x04side\x12-\n" +
-	"\x05stamp\x18\t \x01(\v2\x17.nearside.sync.v1.StampR\x05stamp\"N\n" +
+	"\x05stamp\x18\t \x01(\v2\x17.nearside.sync.v1.StampR\x05stamp\x12\x14\n" +
+	"\x05trust\x18\n" +
+	" \x01(\fR\x05trust\"N\n" +
 	"\x06Cursor\x12\x14\n" +
 	"\x05batch\x18\x01 \x01(\x04R\x05batch\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x12\n" +
@@ -2544,7 +2717,7 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\bRefusals\x12\x16\n" +
 	"\x06flight\x18\x01 \x03(\rR\x06flight\x12\x16\n" +
 	"\x06reason\x18\x02 \x03(\tR\x06reason\x12\f\n" +
-	"\x01n\x18\x03 \x03(\x03R\x01n\"\xaa\x05\n" +
+	"\x01n\x18\x03 \x03(\x03R\x01n\"\xc0\x05\n" +
 	"\fSyncResponse\x12=\n" +
 	"\x06status\x18\x01 \x01(\x0e2%.nearside.sync.v1.SyncResponse.StatusR\x06status\x120\n" +
 	"\x06cursor\x18\x02 \x01(\v2\x18.nearside.sync.v1.CursorR\x06cursor\x12/\n" +
@@ -2561,7 +2734,8 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x06now_ms\x18\v \x01(\x03R\x05nowMs\x125\n" +
 	"\bcontrols\x18\f \x03(\v2\x19.nearside.sync.v1.ControlR\bcontrols\x12-\n" +
 	"\x05stamp\x18\r \x01(\v2\x17.nearside.sync.v1.StampR\x05stamp\x12!\n" +
-	"\fstate_wanted\x18\x0e \x01(\bR\vstateWanted\";\n" +
+	"\fstate_wanted\x18\x0e \x01(\bR\vstateWanted\x12\x14\n" +
+	"\x05renew\x18\x0f \x01(\bR\x05renew\";\n" +
 	"\x06Status\x12\x06\n" +
 	"\x02OK\x10\x00\x12\n" +
 	"\n" +
@@ -2644,13 +2818,14 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x06flight\x18\x02 \x03(\rR\x06flight\x12\x14\n" +
 	"\x05views\x18\x03 \x03(\x03R\x05views\x12\x16\n" +
 	"\x06clicks\x18\x04 \x03(\x03R\x06clicks\x12!\n" +
-	"\fspent_micros\x18\x05 \x03(\x03R\vspentMicros2\x84\x03\n" +
+	"\fspent_micros\x18\x05 \x03(\x03R\vspentMicros2\xce\x03\n" +
 	"\bExchange\x12Q\n" +
 	"\bRegister\x12!.nearside.sync.v1.RegisterRequest\x1a\".nearside.sync.v1.RegisterResponse\x12E\n" +
 	"\x04Sync\x12\x1d.nearside.sync.v1.SyncRequest\x1a\x1e.nearside.sync.v1.SyncResponse\x12G\n" +
 	"\x05Watch\x12\x1e.nearside.sync.v1.WatchRequest\x1a\x1c.nearside.sync.v1.WatchEvent0\x01\x12K\n" +
 	"\x06HandIn\x12\x1f.nearside.sync.v1.HandInRequest\x1a .nearside.sync.v1.HandInResponse\x12H\n" +
-	"\x05State\x12\x1e.nearside.sync.v1.StateRequest\x1a\x1f.nearside.sync.v1.StateResponseB\x14Z\x12nearside/sync/wireb\x06proto3"
+	"\x05State\x12\x1e.nearside.sync.v1.StateRequest\x1a\x1f.nearside.sync.v1.StateResponse\x12H\n" +
+	"\x05Renew\x12\x1e.nearside.sync.v1.RenewRequest\x1a\x1f.nearside.sync.v1.RenewResponseB\x14Z\x12nearside/sync/wireb\x06proto3"
 
 var (
 	file_sync_wire_exchange_proto_rawDescOnce sync.Once
@@ -2665,90 +2840,94 @@ func file_sync_wire_exchange_proto_rawDescGZIP() []byte {
 }
 
 var file_sync_wire_exchange_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sync_wire_exchange_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_sync_wire_exchange_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_sync_wire_exchange_proto_goTypes = []any{
 	(SyncResponse_Status)(0), // 0: nearside.sync.v1.SyncResponse.Status
 	(*RegisterRequest)(nil),  // 1: nearside.sync.v1.RegisterRequest
 	(*RegisterResponse)(nil), // 2: nearside.sync.v1.RegisterResponse
 	(*Stamp)(nil),            // 3: nearside.sync.v1.Stamp
-	(*TokenKey)(nil),         // 4: nearside.sync.v1.TokenKey
-	(*SyncRequest)(nil),      // 5: nearside.sync.v1.SyncRequest
-	(*Cursor)(nil),           // 6: nearside.sync.v1.Cursor
-	(*Batch)(nil),            // 7: nearside.sync.v1.Batch
-	(*Totals)(nil),           // 8: nearside.sync.v1.Totals
-	(*Rollups)(nil),          // 9: nearside.sync.v1.Rollups
-	(*Event)(nil),            // 10: nearside.sync.v1.Event
-	(*Verdict)(nil),          // 11: nearside.sync.v1.Verdict
-	(*Window)(nil),           // 12: nearside.sync.v1.Window
-	(*Side)(nil),             // 13: nearside.sync.v1.Side
-	(*Want)(nil),             // 14: nearside.sync.v1.Want
-	(*DecisionCounts)(nil),   // 15: nearside.sync.v1.DecisionCounts
-	(*Refusals)(nil),         // 16: nearside.sync.v1.Refusals
-	(*SyncResponse)(nil),     // 17: nearside.sync.v1.SyncResponse
-	(*Grant)(nil),            // 18: nearside.sync.v1.Grant
-	(*Delivered)(nil),        // 19: nearside.sync.v1.Delivered
-	(*Control)(nil),          // 20: nearside.sync.v1.Control
-	(*WatchRequest)(nil),     // 21: nearside.sync.v1.WatchRequest
-	(*WatchEvent)(nil),       // 22: nearside.sync.v1.WatchEvent
-	(*HandInRequest)(nil),    // 23: nearside.sync.v1.HandInRequest
-	(*HandInResponse)(nil),   // 24: nearside.sync.v1.HandInResponse
-	(*StateRequest)(nil),     // 25: nearside.sync.v1.StateRequest
-	(*StateResponse)(nil),    // 26: nearside.sync.v1.StateResponse
-	(*Statement)(nil),        // 27: nearside.sync.v1.Statement
-	(*Counted)(nil),          // 28: nearside.sync.v1.Counted
+	(*RenewRequest)(nil),     // 4: nearside.sync.v1.RenewRequest
+	(*RenewResponse)(nil),    // 5: nearside.sync.v1.RenewResponse
+	(*TokenKey)(nil),         // 6: nearside.sync.v1.TokenKey
+	(*SyncRequest)(nil),      // 7: nearside.sync.v1.SyncRequest
+	(*Cursor)(nil),           // 8: nearside.sync.v1.Cursor
+	(*Batch)(nil),            // 9: nearside.sync.v1.Batch
+	(*Totals)(nil),           // 10: nearside.sync.v1.Totals
+	(*Rollups)(nil),          // 11: nearside.sync.v1.Rollups
+	(*Event)(nil),            // 12: nearside.sync.v1.Event
+	(*Verdict)(nil),          // 13: nearside.sync.v1.Verdict
+	(*Window)(nil),           // 14: nearside.sync.v1.Window
+	(*Side)(nil),             // 15: nearside.sync.v1.Side
+	(*Want)(nil),             // 16: nearside.sync.v1.Want
+	(*DecisionCounts)(nil),   // 17: nearside.sync.v1.DecisionCounts
+	(*Refusals)(nil),         // 18: nearside.sync.v1.Refusals
+	(*SyncResponse)(nil),     // 19: nearside.sync.v1.SyncResponse
+	(*Grant)(nil),            // 20: nearside.sync.v1.Grant
+	(*Delivered)(nil),        // 21: nearside.sync.v1.Delivered
+	(*Control)(nil),          // 22: nearside.sync.v1.Control
+	(*WatchRequest)(nil),     // 23: nearside.sync.v1.WatchRequest
+	(*WatchEvent)(nil),       // 24: nearside.sync.v1.WatchEvent
+	(*HandInRequest)(nil),    // 25: nearside.sync.v1.HandInRequest
+	(*HandInResponse)(nil),   // 26: nearside.sync.v1.HandInResponse
+	(*StateRequest)(nil),     // 27: nearside.sync.v1.StateRequest
+	(*StateResponse)(nil),    // 28: nearside.sync.v1.StateResponse
+	(*Statement)(nil),        // 29: nearside.sync.v1.Statement
+	(*Counted)(nil),          // 30: nearside.sync.v1.Counted
 }
 var file_sync_wire_exchange_proto_depIdxs = []int32{
-	4,  // 0: nearside.sync.v1.RegisterResponse.keys:type_name -> nearside.sync.v1.TokenKey
+	6,  // 0: nearside.sync.v1.RegisterResponse.keys:type_name -> nearside.sync.v1.TokenKey
 	3,  // 1: nearside.sync.v1.RegisterResponse.stamp:type_name -> nearside.sync.v1.Stamp
-	7,  // 2: nearside.sync.v1.SyncRequest.batch:type_name -> nearside.sync.v1.Batch
-	6,  // 3: nearside.sync.v1.SyncRequest.seal:type_name -> nearside.sync.v1.Cursor
-	13, // 4: nearside.sync.v1.SyncRequest.side:type_name -> nearside.sync.v1.Side
+	9,  // 2: nearside.sync.v1.SyncRequest.batch:type_name -> nearside.sync.v1.Batch
+	8,  // 3: nearside.sync.v1.SyncRequest.seal:type_name -> nearside.sync.v1.Cursor
+	15, // 4: nearside.sync.v1.SyncRequest.side:type_name -> nearside.sync.v1.Side
 	3,  // 5: nearside.sync.v1.SyncRequest.stamp:type_name -> nearside.sync.v1.Stamp
-	6,  // 6: nearside.sync.v1.Batch.seal:type_name -> nearside.sync.v1.Cursor
-	8,  // 7: nearside.sync.v1.Batch.totals:type_name -> nearside.sync.v1.Totals
-	9,  // 8: nearside.sync.v1.Batch.rollups:type_name -> nearside.sync.v1.Rollups
-	10, // 9: nearside.sync.v1.Batch.foreign:type_name -> nearside.sync.v1.Event
-	11, // 10: nearside.sync.v1.Batch.verdicts:type_name -> nearside.sync.v1.Verdict
-	12, // 11: nearside.sync.v1.Batch.final:type_name -> nearside.sync.v1.Window
-	10, // 12: nearside.sync.v1.Batch.held:type_name -> nearside.sync.v1.Event
-	14, // 13: nearside.sync.v1.Side.wants:type_name -> nearside.sync.v1.Want
-	15, // 14: nearside.sync.v1.Side.decisions:type_name -> nearside.sync.v1.DecisionCounts
-	16, // 15: nearside.sync.v1.Side.refusals:type_name -> nearside.sync.v1.Refusals
+	8,  // 6: nearside.sync.v1.Batch.seal:type_name -> nearside.sync.v1.Cursor
+	10, // 7: nearside.sync.v1.Batch.totals:type_name -> nearside.sync.v1.Totals
+	11, // 8: nearside.sync.v1.Batch.rollups:type_name -> nearside.sync.v1.Rollups
+	12, // 9: nearside.sync.v1.Batch.foreign:type_name -> nearside.sync.v1.Event
+	13, // 10: nearside.sync.v1.Batch.verdicts:type_name -> nearside.sync.v1.Verdict
+	14, // 11: nearside.sync.v1.Batch.final:type_name -> nearside.sync.v1.Window
+	12, // 12: nearside.sync.v1.Batch.held:type_name -> nearside.sync.v1.Event
+	16, // 13: nearside.sync.v1.Side.wants:type_name -> nearside.sync.v1.Want
+	17, // 14: nearside.sync.v1.Side.decisions:type_name -> nearside.sync.v1.DecisionCounts
+	18, // 15: nearside.sync.v1.Side.refusals:type_name -> nearside.sync.v1.Refusals
 	0,  // 16: nearside.sync.v1.SyncResponse.status:type_name -> nearside.sync.v1.SyncResponse.Status
-	6,  // 17: nearside.sync.v1.SyncResponse.cursor:type_name -> nearside.sync.v1.Cursor
-	18, // 18: nearside.sync.v1.SyncResponse.leases:type_name -> nearside.sync.v1.Grant
-	19, // 19: nearside.sync.v1.SyncResponse.delivered:type_name -> nearside.sync.v1.Delivered
-	10, // 20: nearside.sync.v1.SyncResponse.foreign_in:type_name -> nearside.sync.v1.Event
-	4,  // 21: nearside.sync.v1.SyncResponse.keys:type_name -> nearside.sync.v1.TokenKey
-	20, // 22: nearside.sync.v1.SyncResponse.controls:type_name -> nearside.sync.v1.Control
+	8,  // 17: nearside.sync.v1.SyncResponse.cursor:type_name -> nearside.sync.v1.Cursor
+	20, // 18: nearside.sync.v1.SyncResponse.leases:type_name -> nearside.sync.v1.Grant
+	21, // 19: nearside.sync.v1.SyncResponse.delivered:type_name -> nearside.sync.v1.Delivered
+	12, // 20: nearside.sync.v1.SyncResponse.foreign_in:type_name -> nearside.sync.v1.Event
+	6,  // 21: nearside.sync.v1.SyncResponse.keys:type_name -> nearside.sync.v1.TokenKey
+	22, // 22: nearside.sync.v1.SyncResponse.controls:type_name -> nearside.sync.v1.Control
 	3,  // 23: nearside.sync.v1.SyncResponse.stamp:type_name -> nearside.sync.v1.Stamp
-	20, // 24: nearside.sync.v1.WatchEvent.controls:type_name -> nearside.sync.v1.Control
-	6,  // 25: nearside.sync.v1.HandInRequest.seal:type_name -> nearside.sync.v1.Cursor
-	12, // 26: nearside.sync.v1.HandInRequest.windows:type_name -> nearside.sync.v1.Window
-	10, // 27: nearside.sync.v1.HandInRequest.late:type_name -> nearside.sync.v1.Event
-	6,  // 28: nearside.sync.v1.HandInResponse.cursor:type_name -> nearside.sync.v1.Cursor
-	27, // 29: nearside.sync.v1.StateRequest.statement:type_name -> nearside.sync.v1.Statement
+	22, // 24: nearside.sync.v1.WatchEvent.controls:type_name -> nearside.sync.v1.Control
+	8,  // 25: nearside.sync.v1.HandInRequest.seal:type_name -> nearside.sync.v1.Cursor
+	14, // 26: nearside.sync.v1.HandInRequest.windows:type_name -> nearside.sync.v1.Window
+	12, // 27: nearside.sync.v1.HandInRequest.late:type_name -> nearside.sync.v1.Event
+	8,  // 28: nearside.sync.v1.HandInResponse.cursor:type_name -> nearside.sync.v1.Cursor
+	29, // 29: nearside.sync.v1.StateRequest.statement:type_name -> nearside.sync.v1.Statement
 	0,  // 30: nearside.sync.v1.StateResponse.status:type_name -> nearside.sync.v1.SyncResponse.Status
 	3,  // 31: nearside.sync.v1.Statement.stamp:type_name -> nearside.sync.v1.Stamp
-	6,  // 32: nearside.sync.v1.Statement.acked:type_name -> nearside.sync.v1.Cursor
-	6,  // 33: nearside.sync.v1.Statement.sealed:type_name -> nearside.sync.v1.Cursor
-	8,  // 34: nearside.sync.v1.Statement.totals:type_name -> nearside.sync.v1.Totals
-	28, // 35: nearside.sync.v1.Statement.pending:type_name -> nearside.sync.v1.Counted
-	20, // 36: nearside.sync.v1.Statement.controls:type_name -> nearside.sync.v1.Control
-	19, // 37: nearside.sync.v1.Statement.delivered:type_name -> nearside.sync.v1.Delivered
-	4,  // 38: nearside.sync.v1.Statement.keys:type_name -> nearside.sync.v1.TokenKey
+	8,  // 32: nearside.sync.v1.Statement.acked:type_name -> nearside.sync.v1.Cursor
+	8,  // 33: nearside.sync.v1.Statement.sealed:type_name -> nearside.sync.v1.Cursor
+	10, // 34: nearside.sync.v1.Statement.totals:type_name -> nearside.sync.v1.Totals
+	30, // 35: nearside.sync.v1.Statement.pending:type_name -> nearside.sync.v1.Counted
+	22, // 36: nearside.sync.v1.Statement.controls:type_name -> nearside.sync.v1.Control
+	21, // 37: nearside.sync.v1.Statement.delivered:type_name -> nearside.sync.v1.Delivered
+	6,  // 38: nearside.sync.v1.Statement.keys:type_name -> nearside.sync.v1.TokenKey
 	1,  // 39: nearside.sync.v1.Exchange.Register:input_type -> nearside.sync.v1.RegisterRequest
-	5,  // 40: nearside.sync.v1.Exchange.Sync:input_type -> nearside.sync.v1.SyncRequest
-	21, // 41: nearside.sync.v1.Exchange.Watch:input_type -> nearside.sync.v1.WatchRequest
-	23, // 42: nearside.sync.v1.Exchange.HandIn:input_type -> nearside.sync.v1.HandInRequest
-	25, // 43: nearside.sync.v1.Exchange.State:input_type -> nearside.sync.v1.StateRequest
-	2,  // 44: nearside.sync.v1.Exchange.Register:output_type -> nearside.sync.v1.RegisterResponse
-	17, // 45: nearside.sync.v1.Exchange.Sync:output_type -> nearside.sync.v1.SyncResponse
-	22, // 46: nearside.sync.v1.Exchange.Watch:output_type -> nearside.sync.v1.WatchEvent
-	24, // 47: nearside.sync.v1.Exchange.HandIn:output_type -> nearside.sync.v1.HandInResponse
-	26, // 48: nearside.sync.v1.Exchange.State:output_type -> nearside.sync.v1.StateResponse
-	44, // [44:49] is the sub-list for method output_type
-	39, // [39:44] is the sub-list for method input_type
+	7,  // 40: nearside.sync.v1.Exchange.Sync:input_type -> nearside.sync.v1.SyncRequest
+	23, // 41: nearside.sync.v1.Exchange.Watch:input_type -> nearside.sync.v1.WatchRequest
+	25, // 42: nearside.sync.v1.Exchange.HandIn:input_type -> nearside.sync.v1.HandInRequest
+	27, // 43: nearside.sync.v1.Exchange.State:input_type -> nearside.sync.v1.StateRequest
+	4,  // 44: nearside.sync.v1.Exchange.Renew:input_type -> nearside.sync.v1.RenewRequest
+	2,  // 45: nearside.sync.v1.Exchange.Register:output_type -> nearside.sync.v1.RegisterResponse
+	19, // 46: nearside.sync.v1.Exchange.Sync:output_type -> nearside.sync.v1.SyncResponse
+	24, // 47: nearside.sync.v1.Exchange.Watch:output_type -> nearside.sync.v1.WatchEvent
+	26, // 48: nearside.sync.v1.Exchange.HandIn:output_type -> nearside.sync.v1.HandInResponse
+	28, // 49: nearside.sync.v1.Exchange.State:output_type -> nearside.sync.v1.StateResponse
+	5,  // 50: nearside.sync.v1.Exchange.Renew:output_type -> nearside.sync.v1.RenewResponse
+	45, // [45:51] is the sub-list for method output_type
+	39, // [39:45] is the sub-list for method input_type
 	39, // [39:39] is the sub-list for extension type_name
 	39, // [39:39] is the sub-list for extension extendee
 	0,  // [0:39] is the sub-list for field type_name
@@ -2765,7 +2944,7 @@ func file_sync_wire_exchange_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sync_wire_exchange_proto_rawDesc), len(file_sync_wire_exchange_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

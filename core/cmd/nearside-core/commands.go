@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -8,7 +10,9 @@ import (
 	"time"
 
 	"nearside/core/admin"
+	"nearside/core/ledger"
 	"nearside/core/postgres"
+	"nearside/core/postgres/query"
 )
 
 // actor is who the audit log names for what is done on the command line.
@@ -100,13 +104,26 @@ type joinTokenCommand struct {
 }
 
 type joinTokenCreateCommand struct {
-	Name string `help:"What it is for." default:"made on the command line"`
+	Name    string        `help:"What it is for." default:"made on the command line"`
+	Region  string        `help:"The one region whose nodes may join with it; without, any." placeholder:"NAME"`
+	Expires time.Duration `help:"After how long it ends; 0: never. Edges that have joined stay." default:"0" placeholder:"DURATION"`
 }
 
 func (c joinTokenCreateCommand) Run(e *env) error {
+	if c.Region != "" && !ledger.GoodName(c.Region) {
+		return configError{errors.New("--region: expected 1 to 63 of a-z, 0-9, dot and hyphen")}
+	}
+	if c.Expires < 0 {
+		return configError{errors.New("--expires: expected 0 or more")}
+	}
 	return e.database(func(db *postgres.DB) error {
+		var expires *time.Time
+		if c.Expires > 0 {
+			at := time.Now().Add(c.Expires)
+			expires = &at
+		}
 		text, hash := admin.NewSecret()
-		if _, err := db.Queries().InsertJoinToken(e.ctx, c.Name, hash); err != nil {
+		if _, err := db.Queries().InsertJoinToken(e.ctx, query.InsertJoinTokenParams{Name: c.Name, Hash: hash, Region: c.Region, ExpiresAt: expires}); err != nil {
 			return fmt.Errorf("create a join token: %w", err)
 		}
 		_, err := fmt.Fprintln(e.stdout, text)
@@ -123,9 +140,10 @@ func (joinTokenListCommand) Run(e *env) error {
 			return err
 		}
 		out := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-		_, _ = fmt.Fprintln(out, "ID\tCREATED\tREVOKED\tNAME")
+		_, _ = fmt.Fprintln(out, "ID\tREGION\tCREATED\tEXPIRES\tREVOKED\tUSES\tLAST USED\tNAME")
 		for _, t := range tokens {
-			_, _ = fmt.Fprintf(out, "%d\t%s\t%s\t%s\n", t.ID, when(&t.CreatedAt), when(t.RevokedAt), t.Name)
+			_, _ = fmt.Fprintf(out, "%d\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", t.ID, cmp.Or(t.Region, "any"),
+				when(&t.CreatedAt), when(t.ExpiresAt), when(t.RevokedAt), t.Uses, when(t.UsedAt), t.Name)
 		}
 		return out.Flush()
 	})

@@ -25,7 +25,9 @@ type Fixture struct {
 	SetBudget func(id lease.Budget, asked int64)
 	SetCap    func(kind lease.Kind, owner uint32, c ledger.Cap)
 	Kill      func(flight uint32)
-	AllowJoin func(token string)
+	// AllowJoin makes a join token valid for a region ("": any) until it expires,
+	// in unix milliseconds (0: never).
+	AllowJoin func(token, region string, expires int64)
 	Dump      func() ledger.Truth
 	Reset     func() // to an empty store; join tokens may stay
 }

@@ -860,16 +860,26 @@ func names(w *World) {
 }
 
 func credentials(w *World) {
-	may := func(token string) bool {
-		got, err := w.MayJoin(w.Context(), ledger.Hash(token))
+	may := func(token string) string {
+		got, ok, err := w.JoinToken(w.Context(), ledger.Hash(token), w.Now)
 		if err != nil {
 			w.Fatal(err)
 		}
-		return got
+		if !ok {
+			return "no"
+		}
+		if err := w.Joined(w.Context(), got.ID, w.Now); err != nil {
+			w.Fatal(err)
+		}
+		return "to " + got.Region
 	}
-	w.AllowJoin("come in")
-	equal(w, "the token", may("come in"), true)
-	equal(w, "another", may("let me in"), false)
+	w.AllowJoin("come in", "", 0)
+	w.AllowJoin("come to us", "us", w.Now+1000)
+	equal(w, "the token", may("come in"), "to ")
+	equal(w, "another", may("let me in"), "no")
+	equal(w, "of a region", may("come to us"), "to us")
+	w.tick(time.Second)
+	equal(w, "of a region, too late", may("come to us"), "no")
 	e := w.Join("us", "a")
 	h, found, err := w.Holder(w.Context(), e.ID)
 	if err != nil || !found {
@@ -882,6 +892,44 @@ func credentials(w *World) {
 	equal(w, "seen", h.SeenAt, w.Now)
 	if _, found, err := w.Holder(w.Context(), 12345); found || err != nil {
 		w.Errorf("a holder that never was: %v, %v", found, err)
+	}
+	credential := func() ledger.Credential {
+		c, found, err := w.Credential(w.Context(), e.ID)
+		if err != nil || !found {
+			w.Fatalf("credential of holder %d: %v, %v", e.ID, found, err)
+		}
+		return c
+	}
+	use := func(secret string) bool {
+		done, err := w.UseSecret(w.Context(), e.ID, ledger.Hash(secret))
+		if err != nil {
+			w.Fatal(err)
+		}
+		return done
+	}
+	equal(w, "issued by nobody", credential().IssuedAt, 0)
+	issued := ledger.Issued{NextSecret: ledger.Hash("next"), At: w.Now, Authority: "abc", Expires: w.Now + 5000}
+	for range 2 { // the answer was lost
+		if err := w.Issue(w.Context(), e.ID, issued); err != nil {
+			w.Fatal(err)
+		}
+	}
+	if err := w.Trusted(w.Context(), e.ID, []byte("sum")); err != nil {
+		w.Fatal(err)
+	}
+	c := credential()
+	equal(w, "region and node", c.Region+"/"+c.Node, "us/a")
+	equal(w, "the secret, still", string(c.SecretHash), string(ledger.Hash("secret of a")))
+	equal(w, "the next secret", string(c.NextSecret), string(ledger.Hash("next")))
+	equal(w, "issued at", c.IssuedAt, w.Now)
+	equal(w, "authority, trust", c.Authority+" "+string(c.Trust), "abc sum")
+	equal(w, "expires", c.Expires, w.Now+5000)
+	equal(w, "another secret", use("nonsense"), false)
+	equal(w, "the next one is used", use("next"), true)
+	equal(w, "and is the only one", string(credential().SecretHash)+string(credential().NextSecret), string(ledger.Hash("next")))
+	equal(w, "used again", use("next"), false)
+	if _, found, err := w.Credential(w.Context(), 12345); found || err != nil {
+		w.Errorf("the credential of a holder that never was: %v, %v", found, err)
 	}
 	equal(w, "a request of nobody", w.Exchange(&wire.SyncRequest{Protocol: 1, Holder: 12345, Boot: 1, BootOrdinal: 1}).Replies[0] == nil, true)
 }

@@ -22,10 +22,26 @@ LIMIT sqlc.arg(n);
 UPDATE api_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL;
 
 -- name: InsertJoinToken :one
-INSERT INTO join_tokens (name, hash) VALUES ($1, $2) RETURNING id;
+INSERT INTO join_tokens (name, hash, region, expires_at) VALUES ($1, $2, $3, $4) RETURNING id;
 
 -- name: ListJoinTokens :many
-SELECT id, name, created_at, revoked_at FROM join_tokens ORDER BY id;
+SELECT id, name, region, created_at, expires_at, revoked_at, uses, used_at FROM join_tokens ORDER BY id;
+
+-- name: ListCredentials :many
+SELECT h.id, h.region, h.node, h.state, h.seen_at, length(h.secret_hash) = 0 AS revoked,
+    c.issued_at, coalesce(c.authority, '')::text AS authority, c.expires_at, c.trust
+FROM holders h LEFT JOIN credentials c ON c.holder = h.id
+WHERE h.state <> 'closed'
+ORDER BY h.region, h.node, h.id;
+
+-- name: RevokeCredential :execrows
+-- The row of the holder is locked first, as everywhere.
+WITH h AS (
+    SELECT holders.id FROM holders WHERE holders.id = $1 FOR NO KEY UPDATE
+), c AS (
+    UPDATE credentials SET next_hash = NULL FROM h WHERE holder = h.id
+)
+UPDATE holders SET secret_hash = '' FROM h WHERE holders.id = h.id;
 
 -- name: RevokeJoinToken :execrows
 UPDATE join_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL;

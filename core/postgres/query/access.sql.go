@@ -65,11 +65,23 @@ func (q *Queries) InsertIdempotencyKey(ctx context.Context, arg InsertIdempotenc
 }
 
 const insertJoinToken = `-- name: InsertJoinToken :one
-INSERT INTO join_tokens (name, hash) VALUES ($1, $2) RETURNING id
+INSERT INTO join_tokens (name, hash, region, expires_at) VALUES ($1, $2, $3, $4) RETURNING id
 `
 
-func (q *Queries) InsertJoinToken(ctx context.Context, name string, hash []byte) (int32, error) {
-	row := q.db.QueryRow(ctx, insertJoinToken, name, hash)
+type InsertJoinTokenParams struct {
+	Name      string
+	Hash      []byte
+	Region    string
+	ExpiresAt *time.Time
+}
+
+func (q *Queries) InsertJoinToken(ctx context.Context, arg InsertJoinTokenParams) (int32, error) {
+	row := q.db.QueryRow(ctx, insertJoinToken,
+		arg.Name,
+		arg.Hash,
+		arg.Region,
+		arg.ExpiresAt,
+	)
 	var id int32
 	err := row.Scan(&id)
 	return id, err
@@ -171,15 +183,71 @@ func (q *Queries) ListAuditOf(ctx context.Context, resource string, before int64
 	return items, nil
 }
 
+const listCredentials = `-- name: ListCredentials :many
+SELECT h.id, h.region, h.node, h.state, h.seen_at, length(h.secret_hash) = 0 AS revoked,
+    c.issued_at, coalesce(c.authority, '')::text AS authority, c.expires_at, c.trust
+FROM holders h LEFT JOIN credentials c ON c.holder = h.id
+WHERE h.state <> 'closed'
+ORDER BY h.region, h.node, h.id
+`
+
+type ListCredentialsRow struct {
+	ID        int32
+	Region    string
+	Node      string
+	State     string
+	SeenAt    time.Time
+	Revoked   bool
+	IssuedAt  *time.Time
+	Authority string
+	ExpiresAt *time.Time
+	Trust     []byte
+}
+
+func (q *Queries) ListCredentials(ctx context.Context) ([]ListCredentialsRow, error) {
+	rows, err := q.db.Query(ctx, listCredentials)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListCredentialsRow
+	for rows.Next() {
+		var i ListCredentialsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Region,
+			&i.Node,
+			&i.State,
+			&i.SeenAt,
+			&i.Revoked,
+			&i.IssuedAt,
+			&i.Authority,
+			&i.ExpiresAt,
+			&i.Trust,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listJoinTokens = `-- name: ListJoinTokens :many
-SELECT id, name, created_at, revoked_at FROM join_tokens ORDER BY id
+SELECT id, name, region, created_at, expires_at, revoked_at, uses, used_at FROM join_tokens ORDER BY id
 `
 
 type ListJoinTokensRow struct {
 	ID        int32
 	Name      string
+	Region    string
 	CreatedAt time.Time
+	ExpiresAt *time.Time
 	RevokedAt *time.Time
+	Uses      int64
+	UsedAt    *time.Time
 }
 
 func (q *Queries) ListJoinTokens(ctx context.Context) ([]ListJoinTokensRow, error) {
@@ -194,8 +262,12 @@ func (q *Queries) ListJoinTokens(ctx context.Context) ([]ListJoinTokensRow, erro
 		if err := rows.Scan(
 			&i.ID,
 			&i.Name,
+			&i.Region,
 			&i.CreatedAt,
+			&i.ExpiresAt,
 			&i.RevokedAt,
+			&i.Uses,
+			&i.UsedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -294,6 +366,24 @@ func (q *Queries) ReadToken(ctx context.Context, id int32) (ReadTokenRow, error)
 		&i.RevokedAt,
 	)
 	return i, err
+}
+
+const revokeCredential = `-- name: RevokeCredential :execrows
+WITH h AS (
+    SELECT holders.id FROM holders WHERE holders.id = $1 FOR NO KEY UPDATE
+), c AS (
+    UPDATE credentials SET next_hash = NULL FROM h WHERE holder = h.id
+)
+UPDATE holders SET secret_hash = '' FROM h WHERE holders.id = h.id
+`
+
+// The row of the holder is locked first, as everywhere.
+func (q *Queries) RevokeCredential(ctx context.Context, id int32) (int64, error) {
+	result, err := q.db.Exec(ctx, revokeCredential, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const revokeJoinToken = `-- name: RevokeJoinToken :execrows

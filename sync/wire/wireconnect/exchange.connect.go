@@ -46,6 +46,8 @@ const (
 	ExchangeHandInProcedure = "/nearside.sync.v1.Exchange/HandIn"
 	// ExchangeStateProcedure is the fully-qualified name of the Exchange's State RPC.
 	ExchangeStateProcedure = "/nearside.sync.v1.Exchange/State"
+	// ExchangeRenewProcedure is the fully-qualified name of the Exchange's Renew RPC.
+	ExchangeRenewProcedure = "/nearside.sync.v1.Exchange/Renew"
 )
 
 // ExchangeClient is a client for the nearside.sync.v1.Exchange service.
@@ -62,6 +64,11 @@ type ExchangeClient interface {
 	// State delivers a holder's statement to a core that lost history. Authorization:
 	// the holder's own secret, or a join token where the core no longer knows the holder.
 	State(context.Context, *wire.StateRequest) (*wire.StateResponse, error)
+	// Renew gives a holder its next credential: a new secret, and a certificate
+	// for its request where this core signs them. The old secret stays valid until
+	// the new one has been used. A certificate that has expired still renews.
+	// UNIMPLEMENTED at a core that knows nothing of it.
+	Renew(context.Context, *wire.RenewRequest) (*wire.RenewResponse, error)
 }
 
 // NewExchangeClient constructs a client for the nearside.sync.v1.Exchange service. By default, it
@@ -105,6 +112,12 @@ func NewExchangeClient(httpClient connect.HTTPClient, baseURL string, opts ...co
 			connect.WithSchema(exchangeMethods.ByName("State")),
 			connect.WithClientOptions(opts...),
 		),
+		renew: connect.NewClient[wire.RenewRequest, wire.RenewResponse](
+			httpClient,
+			baseURL+ExchangeRenewProcedure,
+			connect.WithSchema(exchangeMethods.ByName("Renew")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -115,6 +128,7 @@ type exchangeClient struct {
 	watch    *connect.Client[wire.WatchRequest, wire.WatchEvent]
 	handIn   *connect.Client[wire.HandInRequest, wire.HandInResponse]
 	state    *connect.Client[wire.StateRequest, wire.StateResponse]
+	renew    *connect.Client[wire.RenewRequest, wire.RenewResponse]
 }
 
 // Register calls nearside.sync.v1.Exchange.Register.
@@ -158,6 +172,15 @@ func (c *exchangeClient) State(ctx context.Context, req *wire.StateRequest) (*wi
 	return nil, err
 }
 
+// Renew calls nearside.sync.v1.Exchange.Renew.
+func (c *exchangeClient) Renew(ctx context.Context, req *wire.RenewRequest) (*wire.RenewResponse, error) {
+	response, err := c.renew.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // ExchangeHandler is an implementation of the nearside.sync.v1.Exchange service.
 type ExchangeHandler interface {
 	// Register binds a state directory to a holder. Authorization: a join token.
@@ -172,6 +195,11 @@ type ExchangeHandler interface {
 	// State delivers a holder's statement to a core that lost history. Authorization:
 	// the holder's own secret, or a join token where the core no longer knows the holder.
 	State(context.Context, *wire.StateRequest) (*wire.StateResponse, error)
+	// Renew gives a holder its next credential: a new secret, and a certificate
+	// for its request where this core signs them. The old secret stays valid until
+	// the new one has been used. A certificate that has expired still renews.
+	// UNIMPLEMENTED at a core that knows nothing of it.
+	Renew(context.Context, *wire.RenewRequest) (*wire.RenewResponse, error)
 }
 
 // NewExchangeHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -211,6 +239,12 @@ func NewExchangeHandler(svc ExchangeHandler, opts ...connect.HandlerOption) (str
 		connect.WithSchema(exchangeMethods.ByName("State")),
 		connect.WithHandlerOptions(opts...),
 	)
+	exchangeRenewHandler := connect.NewUnaryHandlerSimple(
+		ExchangeRenewProcedure,
+		svc.Renew,
+		connect.WithSchema(exchangeMethods.ByName("Renew")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/nearside.sync.v1.Exchange/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ExchangeRegisterProcedure:
@@ -223,6 +257,8 @@ func NewExchangeHandler(svc ExchangeHandler, opts ...connect.HandlerOption) (str
 			exchangeHandInHandler.ServeHTTP(w, r)
 		case ExchangeStateProcedure:
 			exchangeStateHandler.ServeHTTP(w, r)
+		case ExchangeRenewProcedure:
+			exchangeRenewHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -250,4 +286,8 @@ func (UnimplementedExchangeHandler) HandIn(context.Context, *wire.HandInRequest)
 
 func (UnimplementedExchangeHandler) State(context.Context, *wire.StateRequest) (*wire.StateResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nearside.sync.v1.Exchange.State is not implemented"))
+}
+
+func (UnimplementedExchangeHandler) Renew(context.Context, *wire.RenewRequest) (*wire.RenewResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nearside.sync.v1.Exchange.Renew is not implemented"))
 }
