@@ -11,6 +11,8 @@ PBGO    := $(TOOLS)/protoc-gen-go-v1.36.12/protoc-gen-go
 CONNECT := $(TOOLS)/protoc-gen-connect-go-v1.21.1/protoc-gen-connect-go
 NFPM    := $(TOOLS)/nfpm-v2.45.2/nfpm
 BILL    := $(TOOLS)/cyclonedx-gomod-v1.10.0/cyclonedx-gomod
+TFLINT  := $(TOOLS)/tflint-v0.55.1/tflint
+TRIVY   := $(TOOLS)/trivy-v0.58.1/trivy
 install  = GOBIN=$(@D) $(GO) install $(1)@$(patsubst $(@F)-%,%,$(notdir $(@D)))
 
 # What may take long runs apart from the rest, so that it has the machine to itself.
@@ -82,8 +84,8 @@ generate: $(SQLC) $(PBGO) $(CONNECT) ## protobuf, Connect and sqlc code (needs p
 geo: ## refresh the data built into the edge (needs npm)
 	$(GO) generate ./edge/visitor
 
-terraform-test: ## check terraform/ as far as it can be without a cloud
-	terraform/tests/run.sh
+terraform-test: $(TFLINT) $(TRIVY) ## check terraform/ as far as it can be without a cloud (ONLY='format units': sections)
+	PATH="$(dir $(TFLINT)):$(dir $(TRIVY)):$$PATH" terraform/tests/run.sh $(ONLY)
 
 clean: ## remove what was built, and the state of make run
 	rm -rf $(BIN) .nearside
@@ -106,3 +108,14 @@ $(NFPM):
 
 $(BILL):
 	$(call install,github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod)
+
+$(TFLINT):
+	$(call install,github.com/terraform-linters/tflint)
+
+# From a module of its own: go install wants the list of all versions too, which
+# not every proxy has for it.
+$(TRIVY):
+	@work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && cd "$$work" && \
+	printf 'package tools\n\nimport _ "github.com/aquasecurity/trivy/cmd/trivy"\n' >tools.go && \
+	printf 'module tools\n\ngo 1.23\n\nrequire github.com/aquasecurity/trivy %s\n' $(patsubst trivy-%,%,$(notdir $(@D))) >go.mod && \
+	$(GO) mod tidy -e && $(GO) build -trimpath -ldflags='-s -w' -o $@ github.com/aquasecurity/trivy/cmd/trivy

@@ -161,6 +161,9 @@ run "latency_records_with_the_nearest_aws_region" {
   module {
     source = "../modules/aws/geo-dns"
   }
+  variables {
+    ttl = 20
+  }
   assert {
     condition     = jsonencode(output.nearest) == jsonencode({ auckland = "ap-southeast-2", eu-west = "eu-west-1", us-west = "us-west-1" })
     error_message = "nearest: ${jsonencode(output.nearest)}"
@@ -176,6 +179,10 @@ run "latency_records_with_the_nearest_aws_region" {
   assert {
     condition     = aws_route53_record.region["us-west-A"].records == toset(["192.0.2.20", "192.0.2.21"]) && aws_route53_health_check.region["us-west"].port == 8080 && aws_route53_health_check.region["us-west"].resource_path == "/readyz"
     error_message = "a region's own name and its health check"
+  }
+  assert {
+    condition     = alltrue([for r in values(aws_route53_record.region) : r.ttl == 20])
+    error_message = "an alias is answered with the ttl of the record it stands for, so that has to be the one asked for"
   }
 }
 

@@ -20,13 +20,14 @@ resource "aws_route53_health_check" "region" {
   tags              = merge(var.tags, { Name = "nearside-${each.key}" })
 }
 
-# Each region's own name: what beacons and clicks use, drained or not.
+# Each region's own name: what beacons and clicks use, drained or not. Its ttl is the
+# geo name's too: an alias is answered with that of the record it stands for.
 resource "aws_route53_record" "region" {
   for_each = local.records
   zone_id  = var.zone_id
   name     = var.regions[each.value.region].dns_name
   type     = each.value.type
-  ttl      = 300
+  ttl      = var.ttl
   records  = each.value.addresses
 }
 

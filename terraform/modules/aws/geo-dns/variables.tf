@@ -66,7 +66,7 @@ variable "drained" {
 }
 
 variable "ttl" {
-  description = "Seconds that resolvers may keep an answer for the geo name."
+  description = "Seconds that resolvers may keep an answer, for the geo name and the regions' own."
   type        = number
   default     = 30
 
