@@ -24,7 +24,7 @@ SHORT  = $(shell $(GO) list ./... | grep -v -e '^nearside/dev/e2e' -e '^nearside
 PLAIN := ./dev/simulation ./edge/serve
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test need vet lint unit e2e simulate mutate bench fuzz dist generate geo terraform-test clean
+.PHONY: help build run test need vet lint unit e2e simulate mutate bench latency fuzz dist generate geo terraform-test clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ bench: build ## speed beside its baseline, as a table and bench.json; ONLY=regex
 
 dist: $(NFPM) $(BILL) ## tarballs, packages, bills of materials and image recipes, in dist/ (ARCH=amd64,arm64)
 	$(GO) run ./dev/cmd/nearside-dev dist --nfpm $(NFPM) --cyclonedx-gomod $(BILL) $(if $(ARCH),--arch $(ARCH))
+
+latency: build ## what readers in three regions wait for, near and central, over a WAN (root): docs/latency.md
+	$(BIN)/nearside-dev latency
 
 generate: $(SQLC) $(PBGO) $(CONNECT) ## protobuf, Connect and sqlc code (needs protoc)
 	@command -v protoc >/dev/null || { echo "protoc is missing: sudo apt-get install protobuf-compiler"; exit 1; }

@@ -11,7 +11,8 @@
 // nearside-dev up --wan puts the regions as far apart as they are on earth, and
 // nearside-dev wan cuts, heals and slows down what is between them.
 // nearside-dev need installs what the tests need and this machine lacks.
-// nearside-dev bench measures what is claimed about speed.
+// nearside-dev bench measures what is claimed about speed, and nearside-dev
+// latency what readers far away wait for.
 // nearside-dev dist makes what operators deploy.
 package main
 
@@ -65,9 +66,10 @@ func run(signals <-chan os.Signal, args []string, stdout, stderr io.Writer) erro
 		WAN  wanCommand `cmd:"" name:"wan" help:"Cut, heal and slow down what is between the regions of up --wan."`
 		Need need       `cmd:"" help:"Install what the tests need and this machine lacks."`
 
-		Bench     measure `cmd:"" help:"Measure speed beside a baseline, print a table, write bench.json."`
-		Dist      release `cmd:"" help:"Make tarballs, packages, bills of materials and image recipes."`
-		BenchBare bare    `cmd:"" hidden:""`
+		Bench     measure        `cmd:"" help:"Measure speed beside a baseline, print a table, write bench.json."`
+		Dist      release        `cmd:"" help:"Make tarballs, packages, bills of materials and image recipes."`
+		Latency   latencyCommand `cmd:"" help:"Measure what readers in each region wait for, near and central, over a WAN; write a report."`
+		BenchBare bare           `cmd:"" hidden:""`
 	}
 	exited := false
 	parser, err := kong.New(&commands, kong.Name("nearside-dev"),

@@ -18,3 +18,4 @@ func (wanCut) Run(*wanCommand, *env) error   { return errNoWAN }
 func (wanHeal) Run(*wanCommand, *env) error  { return errNoWAN }
 func (wanDelay) Run(*wanCommand, *env) error { return errNoWAN }
 func (wanExec) Run(*wanCommand, *env) error  { return errNoWAN }
+func (latencyCommand) Run(*env) error        { return errNoWAN }
