@@ -398,23 +398,26 @@ func (q *Queries) SnapshotAdTypes(ctx context.Context) ([]SnapshotAdTypesRow, er
 }
 
 const snapshotAds = `-- name: SnapshotAds :many
-SELECT a.id, a.slug, a.name, a.flight, a.live, a.headline, a.content, a.cta, a.link, a.image_url
+SELECT a.id, a.slug, a.name, a.flight, a.live, a.headline, a.content, a.cta, a.link, a.image_url,
+    coalesce(s.ctr, 0)::double precision AS sampled_ctr
 FROM ads a JOIN flights f ON f.id = a.flight
+LEFT JOIN sampled_ctrs s ON s.kind = 'ad' AND s.id = a.id
 WHERE f.hidden_at IS NULL OR f.hidden_at > $1
 ORDER BY a.id
 `
 
 type SnapshotAdsRow struct {
-	ID       int32
-	Slug     string
-	Name     string
-	Flight   int32
-	Live     bool
-	Headline string
-	Content  string
-	Cta      string
-	Link     string
-	ImageUrl string
+	ID         int32
+	Slug       string
+	Name       string
+	Flight     int32
+	Live       bool
+	Headline   string
+	Content    string
+	Cta        string
+	Link       string
+	ImageUrl   string
+	SampledCtr float64
 }
 
 func (q *Queries) SnapshotAds(ctx context.Context, hiddenAfter *time.Time) ([]SnapshotAdsRow, error) {
@@ -437,6 +440,7 @@ func (q *Queries) SnapshotAds(ctx context.Context, hiddenAfter *time.Time) ([]Sn
 			&i.Cta,
 			&i.Link,
 			&i.ImageUrl,
+			&i.SampledCtr,
 		); err != nil {
 			return nil, err
 		}
@@ -565,12 +569,17 @@ func (q *Queries) SnapshotCampaigns(ctx context.Context) ([]SnapshotCampaignsRow
 }
 
 const snapshotFlights = `-- name: SnapshotFlights :many
-SELECT id, slug, name, campaign, live, start_date, end_date, hard_stop, cpm_micros, cpc_micros,
-    sold_views, sold_clicks, daily_cap_micros, daily_cap_from, pacing, pacing_interval_seconds,
-    priority_multiplier, prioritize_ads_ctr, targeting, traffic_cap, settings, state, control
-FROM flights
-WHERE hidden_at IS NULL OR hidden_at > $1
-ORDER BY id
+SELECT f.id, f.slug, f.name, f.campaign, f.live, f.start_date, f.end_date, f.hard_stop, f.cpm_micros, f.cpc_micros,
+    f.sold_views, f.sold_clicks, f.daily_cap_micros, f.daily_cap_from, f.pacing, f.pacing_interval_seconds,
+    f.priority_multiplier, f.prioritize_ads_ctr, f.targeting, f.traffic_cap, f.settings, f.state, f.control,
+    coalesce(s.ctr, 0)::double precision AS sampled_ctr, t.fill, coalesce(d.weights, everybody.weights) AS demand
+FROM flights f
+LEFT JOIN sampled_ctrs s ON s.kind = 'flight' AND s.id = f.id
+LEFT JOIN traffic_fills t ON t.flight = f.id AND f.traffic_cap <> '{}'
+LEFT JOIN demands d ON d.flight = f.id AND f.pacing = 'traffic'
+LEFT JOIN demands everybody ON everybody.flight = 0 AND f.pacing = 'traffic'
+WHERE f.hidden_at IS NULL OR f.hidden_at > $1
+ORDER BY f.id
 `
 
 type SnapshotFlightsRow struct {
@@ -597,9 +606,14 @@ type SnapshotFlightsRow struct {
 	Settings              []byte
 	State                 string
 	Control               int64
+	SampledCtr            float64
+	Fill                  []byte
+	Demand                []int32
 }
 
 // A hidden flight stays for a while, for the clicks on what was offered of it.
+// Fill is of use only beside a cap, demand only to traffic pacing, where all
+// requests together stand for what is not known of one flight.
 func (q *Queries) SnapshotFlights(ctx context.Context, hiddenAfter *time.Time) ([]SnapshotFlightsRow, error) {
 	rows, err := q.db.Query(ctx, snapshotFlights, hiddenAfter)
 	if err != nil {
@@ -633,6 +647,9 @@ func (q *Queries) SnapshotFlights(ctx context.Context, hiddenAfter *time.Time) (
 			&i.Settings,
 			&i.State,
 			&i.Control,
+			&i.SampledCtr,
+			&i.Fill,
+			&i.Demand,
 		); err != nil {
 			return nil, err
 		}
@@ -735,7 +752,9 @@ func (q *Queries) SnapshotPublisherGroups(ctx context.Context) ([]PublisherGroup
 }
 
 const snapshotPublishers = `-- name: SnapshotPublishers :many
-SELECT id, slug, name, settings, daily_cap_micros, daily_cap_from FROM publishers ORDER BY id
+SELECT p.id, p.slug, p.name, p.settings, p.daily_cap_micros, p.daily_cap_from, coalesce(s.ctr, 0)::double precision AS sampled_ctr
+FROM publishers p LEFT JOIN sampled_ctrs s ON s.kind = 'publisher' AND s.id = p.id
+ORDER BY p.id
 `
 
 type SnapshotPublishersRow struct {
@@ -745,6 +764,7 @@ type SnapshotPublishersRow struct {
 	Settings       []byte
 	DailyCapMicros int64
 	DailyCapFrom   pgtype.Date
+	SampledCtr     float64
 }
 
 func (q *Queries) SnapshotPublishers(ctx context.Context) ([]SnapshotPublishersRow, error) {
@@ -763,6 +783,7 @@ func (q *Queries) SnapshotPublishers(ctx context.Context) ([]SnapshotPublishersR
 			&i.Settings,
 			&i.DailyCapMicros,
 			&i.DailyCapFrom,
+			&i.SampledCtr,
 		); err != nil {
 			return nil, err
 		}

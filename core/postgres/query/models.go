@@ -32,7 +32,28 @@ type CampaignGroup struct {
 	Grp      int32
 }
 
+type Job struct {
+	Name        string
+	Turn        time.Time
+	StartedAt   time.Time
+	FinishedAt  *time.Time
+	SucceededAt *time.Time
+	Core        string
+	Result      string
+	Error       string
+	Failures    int32
+}
+
 type PublisherGroupMember struct {
 	Publisher int32
 	Grp       int32
+}
+
+type SampledCtr struct {
+	Kind      string
+	ID        int32
+	Ctr       float64
+	Views     int64
+	Clicks    int64
+	SampledAt time.Time
 }
