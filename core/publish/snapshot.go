@@ -95,6 +95,7 @@ func readPublishers(ctx context.Context, q *query.Queries, s *catalog.Snapshot) 
 		}
 		p.ID, p.Slug, p.Name = uint32(row.ID), row.Slug, row.Name
 		p.Groups, p.TokenHashes = groups[row.ID], hashes[row.ID]
+		p.SampledCTR = row.SampledCtr
 		p.DailyCap, p.DailyCapFrom = catalog.Micros(row.DailyCapMicros), Day(row.DailyCapFrom)
 		s.Publishers = append(s.Publishers, p)
 	}
@@ -152,7 +153,10 @@ func readFlights(ctx context.Context, q *query.Queries, s *catalog.Snapshot, hid
 			SoldViews: row.SoldViews, SoldClicks: row.SoldClicks,
 			DailyCap: catalog.Micros(row.DailyCapMicros), DailyCapFrom: Day(row.DailyCapFrom),
 			PacingInterval: row.PacingIntervalSeconds, PriorityMultiplier: row.PriorityMultiplier,
-			PrioritizeAdsCTR: row.PrioritizeAdsCtr, Control: uint64(row.Control),
+			PrioritizeAdsCTR: row.PrioritizeAdsCtr, SampledCTR: row.SampledCtr, Control: uint64(row.Control),
+		}
+		for _, weight := range row.Demand {
+			f.Demand = append(f.Demand, uint32(weight))
 		}
 		for _, err := range []error{
 			f.Pacing.UnmarshalText([]byte(row.Pacing)),
@@ -164,9 +168,34 @@ func readFlights(ctx context.Context, q *query.Queries, s *catalog.Snapshot, hid
 				return fmt.Errorf("flight %s: %w", row.Slug, err)
 			}
 		}
+		if row.Fill != nil {
+			var fill catalog.Shares
+			if err := json.Unmarshal(row.Fill, &fill); err != nil {
+				return fmt.Errorf("traffic fill of flight %s: %w", row.Slug, err)
+			}
+			f.TrafficFill = catalog.Shares{
+				Countries:  capped(fill.Countries, f.TrafficCap.Countries),
+				GeoRegions: capped(fill.GeoRegions, f.TrafficCap.GeoRegions),
+				Publishers: capped(fill.Publishers, f.TrafficCap.Publishers),
+			}
+		}
 		s.Flights = append(s.Flights, f)
 	}
 	return nil
+}
+
+// capped is what of fill has a limit: edges look at nothing else.
+func capped(fill, limits map[string]float64) map[string]float64 {
+	var kept map[string]float64
+	for name := range limits {
+		if share, known := fill[name]; known {
+			if kept == nil {
+				kept = make(map[string]float64, len(limits))
+			}
+			kept[name] = share
+		}
+	}
+	return kept
 }
 
 func readAds(ctx context.Context, q *query.Queries, s *catalog.Snapshot, hiddenAfter time.Time) error {
@@ -183,6 +212,7 @@ func readAds(ctx context.Context, q *query.Queries, s *catalog.Snapshot, hiddenA
 		s.Ads = append(s.Ads, catalog.Ad{
 			ID: uint32(row.ID), Slug: row.Slug, Name: row.Name, Flight: uint32(row.Flight), AdTypes: types[row.ID],
 			Headline: row.Headline, Content: row.Content, CTA: row.Cta, Link: row.Link, ImageURL: row.ImageUrl, Live: row.Live,
+			SampledCTR: row.SampledCtr,
 		})
 	}
 	return err

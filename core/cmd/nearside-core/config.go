@@ -32,6 +32,7 @@ type settings struct {
 	Token     tokenCommand     `cmd:"" help:"Tokens for the admin API and for publishers."`
 	JoinToken joinTokenCommand `cmd:"" help:"Tokens with which new edges join."`
 	Import    importCommand    `cmd:"" help:"Create or change everything that a catalog document holds, or nothing."`
+	Jobs      jobsCommand      `cmd:"" help:"What the core does now and then: when it was last done, and doing it now."`
 	Reconcile reconcileCommand `cmd:"" help:"Prove that budgets agree with leases and totals with rollups, or name every difference."`
 }
 

@@ -188,6 +188,16 @@ func TestCommands(t *testing.T) {
 	if list := must("", "join-token", "list"); !strings.Contains(list, "region eu") {
 		t.Errorf("join tokens:\n%s", list)
 	}
+	if out := must("", "jobs", "list"); !strings.Contains(out, "sampled-ctr   24h0m0s  -        -          0         -") {
+		t.Errorf("jobs that never ran:\n%s", out)
+	}
+	if out := must("", "jobs", "run", "sampled-ctr"); out != "0 samples, none has changed\n" {
+		t.Errorf("jobs run: %s", out)
+	}
+	if out := must("", "jobs", "list"); !strings.Contains(out, "0 samples, none has changed") {
+		t.Errorf("jobs after a run:\n%s", out)
+	}
+	fails(`there is no job "tea"`, "jobs", "run", "tea")
 	if out := must("", "reconcile"); out != "the books agree\n" {
 		t.Errorf("reconcile: %s", out)
 	}
@@ -259,6 +269,7 @@ func TestServe(t *testing.T) {
 		{2, "/metrics", 200, "nearside_core_catalog_version 1"},
 		{2, "/metrics", 200, `nearside_core_admin_requests_total{status="2xx"}`},
 		{2, "/metrics", 200, "nearside_core_exchanges_total 0"},
+		{2, "/metrics", 200, `nearside_core_job_runs_total{job="demand",result="failed"} 0`},
 		{2, "/debug/pprof/cmdline", 200, ""},
 		{2, "/v1/flights", 404, ""},
 	} {

@@ -7,13 +7,14 @@ import (
 
 	"nearside/core/admin"
 	"nearside/core/ingest"
+	"nearside/core/jobs"
 	"nearside/core/ops"
 	"nearside/core/postgres"
 	"nearside/core/publish"
 )
 
 // measure exposes the counters of the core's parts.
-func measure(o *ops.Ops, db *postgres.DB, publisher *publish.Publisher, api *admin.API, exchange *ingest.Stats) {
+func measure(o *ops.Ops, db *postgres.DB, publisher *publish.Publisher, api *admin.API, exchange *ingest.Stats, runner *jobs.Runner) {
 	o.Gauge("nearside_core_catalog_version", "Newest catalog version that this core offers to edges.", nil, func() float64 {
 		version, _ := publisher.Current()
 		return float64(version)
@@ -72,4 +73,19 @@ func measure(o *ops.Ops, db *postgres.DB, publisher *publish.Publisher, api *adm
 	}
 	o.Gauge("nearside_core_watching", "Open streams to edges.", nil, func() float64 { return float64(exchange.Watching.Load()) })
 	o.Gauge("nearside_core_exchange_waiting", "Requests that wait for their transaction.", nil, func() float64 { return float64(exchange.Waiting.Load()) })
+	for _, job := range runner.Stats() {
+		of := func(more ...string) map[string]string {
+			labels := map[string]string{"job": job.Job}
+			for i := 0; i < len(more); i += 2 {
+				labels[more[i]] = more[i+1]
+			}
+			return labels
+		}
+		o.Counter("nearside_core_job_runs_total", "Runs of a job on this core.", of("result", "done"), func() float64 { return float64(job.Done.Load()) })
+		o.Counter("nearside_core_job_runs_total", "Runs of a job on this core.", of("result", "failed"), func() float64 { return float64(job.Failed.Load()) })
+		o.Counter("nearside_core_job_seconds_total", "Time spent in runs of a job on this core.", of(), seconds(&job.Nanos))
+		o.Gauge("nearside_core_job_running", "1 while this core runs the job.", of(), func() float64 { return float64(job.Running.Load()) })
+		o.Gauge("nearside_core_job_succeeded_timestamp_seconds", "When the job last went well, on whichever core; 0: never, as far as is known.", of(),
+			func() float64 { return float64(job.Succeeded.Load()) })
+	}
 }

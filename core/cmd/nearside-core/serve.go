@@ -11,6 +11,7 @@ import (
 
 	"nearside/core/admin"
 	"nearside/core/ingest"
+	"nearside/core/jobs"
 	"nearside/core/ledger"
 	"nearside/core/ops"
 	"nearside/core/postgres"
@@ -75,7 +76,8 @@ func (c *serveCommand) Run(e *env) error {
 				return nil
 			}},
 		)
-		measure(opsPort, db, publisher, api, exchange.Stats())
+		runner := jobs.New(db, jobs.Options{Log: e.log}, coreJobs(db, publisher.Wake)...)
+		measure(opsPort, db, publisher, api, exchange.Stats(), runner)
 
 		// The parts outlive the signal by what it takes to stop in order.
 		running, stop := context.WithCancel(context.WithoutCancel(e.ctx))
@@ -83,6 +85,7 @@ func (c *serveCommand) Run(e *env) error {
 		var parts sync.WaitGroup
 		parts.Go(func() { publisher.Run(running) })
 		parts.Go(func() { exchange.Run(running) })
+		parts.Go(func() { runner.Run(running) })
 
 		failures := make(chan error, 3)
 		var listening []*server

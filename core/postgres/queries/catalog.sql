@@ -101,7 +101,9 @@ SELECT id, slug, name FROM advertisers ORDER BY id;
 SELECT id, slug, name FROM publisher_groups ORDER BY id;
 
 -- name: SnapshotPublishers :many
-SELECT id, slug, name, settings, daily_cap_micros, daily_cap_from FROM publishers ORDER BY id;
+SELECT p.id, p.slug, p.name, p.settings, p.daily_cap_micros, p.daily_cap_from, coalesce(s.ctr, 0)::double precision AS sampled_ctr
+FROM publishers p LEFT JOIN sampled_ctrs s ON s.kind = 'publisher' AND s.id = p.id
+ORDER BY p.id;
 
 -- name: SnapshotPublisherGroups :many
 SELECT publisher, grp FROM publisher_group_members ORDER BY publisher, grp;
@@ -122,16 +124,25 @@ SELECT campaign, publisher FROM campaign_excluded_publishers ORDER BY campaign, 
 
 -- name: SnapshotFlights :many
 -- A hidden flight stays for a while, for the clicks on what was offered of it.
-SELECT id, slug, name, campaign, live, start_date, end_date, hard_stop, cpm_micros, cpc_micros,
-    sold_views, sold_clicks, daily_cap_micros, daily_cap_from, pacing, pacing_interval_seconds,
-    priority_multiplier, prioritize_ads_ctr, targeting, traffic_cap, settings, state, control
-FROM flights
-WHERE hidden_at IS NULL OR hidden_at > sqlc.arg(hidden_after)
-ORDER BY id;
+-- Fill is of use only beside a cap, demand only to traffic pacing, where all
+-- requests together stand for what is not known of one flight.
+SELECT f.id, f.slug, f.name, f.campaign, f.live, f.start_date, f.end_date, f.hard_stop, f.cpm_micros, f.cpc_micros,
+    f.sold_views, f.sold_clicks, f.daily_cap_micros, f.daily_cap_from, f.pacing, f.pacing_interval_seconds,
+    f.priority_multiplier, f.prioritize_ads_ctr, f.targeting, f.traffic_cap, f.settings, f.state, f.control,
+    coalesce(s.ctr, 0)::double precision AS sampled_ctr, t.fill, coalesce(d.weights, everybody.weights) AS demand
+FROM flights f
+LEFT JOIN sampled_ctrs s ON s.kind = 'flight' AND s.id = f.id
+LEFT JOIN traffic_fills t ON t.flight = f.id AND f.traffic_cap <> '{}'
+LEFT JOIN demands d ON d.flight = f.id AND f.pacing = 'traffic'
+LEFT JOIN demands everybody ON everybody.flight = 0 AND f.pacing = 'traffic'
+WHERE f.hidden_at IS NULL OR f.hidden_at > sqlc.arg(hidden_after)
+ORDER BY f.id;
 
 -- name: SnapshotAds :many
-SELECT a.id, a.slug, a.name, a.flight, a.live, a.headline, a.content, a.cta, a.link, a.image_url
+SELECT a.id, a.slug, a.name, a.flight, a.live, a.headline, a.content, a.cta, a.link, a.image_url,
+    coalesce(s.ctr, 0)::double precision AS sampled_ctr
 FROM ads a JOIN flights f ON f.id = a.flight
+LEFT JOIN sampled_ctrs s ON s.kind = 'ad' AND s.id = a.id
 WHERE f.hidden_at IS NULL OR f.hidden_at > sqlc.arg(hidden_after)
 ORDER BY a.id;
 
