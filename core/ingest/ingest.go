@@ -382,7 +382,10 @@ func (s *Server) sign(csr []byte, id trust.Identity, now time.Time) (chain [][]b
 		return nil, nil, issued, err
 	}
 	roots := s.o.Certificates.Roots()
-	issued.Authority, issued.Expires = trust.Fingerprint(roots.Certs[0]), cert.NotAfter.UnixMilli()
+	if signer := roots.Signer(cert); signer != nil {
+		issued.Authority = trust.Fingerprint(signer)
+	}
+	issued.Expires = cert.NotAfter.UnixMilli()
 	return [][]byte{cert.Raw}, roots.PEM, issued, nil
 }
 

@@ -166,6 +166,16 @@ func Fingerprint(cert *x509.Certificate) string {
 	return hex.EncodeToString(sum[:8])
 }
 
+// Signer is the authority that signed a certificate; nil: none of these.
+func (r *Roots) Signer(cert *x509.Certificate) *x509.Certificate {
+	for _, c := range r.Certs {
+		if cert.CheckSignatureFrom(c) == nil {
+			return c
+		}
+	}
+	return nil
+}
+
 // verify checks that a chain, the machine's own certificate first, leads to one
 // of the roots.
 func (r *Roots) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage, at time.Time) error {

@@ -76,6 +76,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil {
 		return configError{err}
 	}
+	if s.DatabaseURL == "" && parsed.Command() != "ca init" {
+		return configError{errors.New("--database-url: expected postgres://user:password@host:port/name or a libpq connection string")}
+	}
 	if s.Check {
 		return s.print(stdout, parsed)
 	}

@@ -101,6 +101,7 @@ func TestCheck(t *testing.T) {
 	}
 	want := `config: ` + path + `
 database-url: postgres://u@db:5432/d
+tls-dir: 
 log-level: error
 log-format: text
 admin-listen: 127.0.0.1:9000

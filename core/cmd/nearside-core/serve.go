@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"nearside/core/admin"
+	"nearside/core/authority"
 	"nearside/core/ingest"
 	"nearside/core/jobs"
 	"nearside/core/ledger"
@@ -62,7 +64,19 @@ func (c *serveCommand) Run(e *env) error {
 		}
 		rules := ledger.DefaultRules()
 		rules.Interval, rules.MaxOffline, rules.FenceAfter = c.ExchangeInterval, c.MaxOffline, c.FenceAfter
-		exchange := ingest.New(db.Ledger(), publisher, ingest.Options{Rules: rules, Log: e.log})
+		var syncTLS, adminTLS *tls.Config
+		options := ingest.Options{Rules: rules, Log: e.log}
+		if e.settings.TLSDir != "" {
+			store, err := authority.Open(e.settings.TLSDir, e.log)
+			if err != nil {
+				return configError{fmt.Errorf("--tls-dir: %w", err)}
+			}
+			syncTLS, adminTLS = store.Sync(), store.Admin()
+			if store.Roots() != nil {
+				options.Certificates = store
+			}
+		}
+		exchange := ingest.New(db.Ledger(), publisher, options)
 		syncPort := http.NewServeMux()
 		syncPort.Handle(exchange.Handler())
 		api := admin.New(db, admin.Options{Version: versionText(), Wake: publisher.Wake, Log: e.log})
@@ -91,9 +105,9 @@ func (c *serveCommand) Run(e *env) error {
 		var listening []*server
 		err := func() error {
 			for _, s := range []*server{
-				{name: "admin", address: c.AdminListen, handler: api},
-				{name: "sync", address: c.SyncListen, handler: syncPort, streams: true},
-				{name: "ops", address: c.OpsListen, handler: opsPort, streams: true},
+				{name: "admin", address: c.AdminListen, handler: api, tls: adminTLS},
+				{name: "sync", address: c.SyncListen, handler: syncPort, streams: true, tls: syncTLS},
+				{name: "ops", address: c.OpsListen, handler: opsPort, streams: true, private: true},
 			} {
 				if err := s.start(e.log, failures); err != nil {
 					return err
