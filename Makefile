@@ -24,10 +24,10 @@ SHORT  = $(shell $(GO) list ./... | grep -v -e '^nearside/dev/e2e' -e '^nearside
 PLAIN := ./dev/simulation ./edge/serve
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test need vet lint unit e2e simulate mutate bench latency fuzz dist generate geo terraform-test clean
+.PHONY: help build run test need vet lint unit e2e simulate simulate-nightly mutate bench latency fuzz dist generate geo terraform-test clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/nearside-core, bin/nearside-edge and bin/nearside-dev
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/ \
@@ -54,6 +54,10 @@ unit: $(LINT) ## the tests that start no world
 
 e2e: ## the tests that drive the real binaries
 	$(GO) test -race -timeout 15m -count=1 -p 1 -v $(E2E)
+
+simulate-nightly: ## 1 000 000 seeds (SEEDS); stopped, it goes on where it was
+	@mkdir -p bin
+	$(GO) test ./dev/simulation -run 'TestSeeds$$' -count=1 -v -timeout 0 -seeds=$(or $(SEEDS),1000000) -from=$(or $(FROM),1) -progress=$(BIN)/simulated
 
 simulate: ## SEEDS (1000) simulated worlds that break, beginning with seed FROM (1)
 	$(GO) test ./dev/simulation -run 'TestSeeds$$' -count=1 -v -timeout 0 -seeds=$(or $(SEEDS),1000) -from=$(or $(FROM),1)

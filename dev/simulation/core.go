@@ -362,3 +362,8 @@ func (c *core) describe(id uint32) string {
 	h := c.mem.Holders[id]
 	return fmt.Sprintf("%v at %s", h.State, exchange.Describe(h.Cursor()))
 }
+
+// lease is what the core has granted of a budget to a holder.
+func (c *core) lease(holder uint32, b lease.Budget) ledger.Lease {
+	return c.mem.Leases[ledger.LeaseKey{Holder: holder, Budget: b}]
+}

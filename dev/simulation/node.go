@@ -46,6 +46,7 @@ type node struct {
 	damaged bool     // bits of its disk were flipped
 	idle    *routine // that hands in, while it has nothing to do
 	nudged  bool     // there is something
+	peers   []string // of its region, as it was last told
 }
 
 const segment = 16 << 10 // small, so that segments are recycled
@@ -76,7 +77,7 @@ func (n *node) start(delay int64) {
 		if n.up || n.life != life || n.drained {
 			return
 		}
-		n.up, n.leaving, n.catalog = true, n.w.ending, 0
+		n.up, n.leaving, n.catalog, n.peers = true, n.w.ending, 0, nil
 		if n.w.chance(0.1) {
 			n.skew += n.w.between(-2000, 2000)
 		}
@@ -146,7 +147,7 @@ func (n *node) main() {
 	gather := false
 	k, err := keeper.Open(context.Background(), keeper.Config{
 		Dir: "state", FS: n.disk, Now: n.Now, Rand: random{n.w.rng}, Log: slog.New(&listener{n: n}), Home: n.askHome,
-		MaxOffline: n.w.plan.rules.MaxOffline, FenceAfter: n.w.plan.rules.FenceAfter,
+		Interval: time.Duration(n.w.plan.every) * time.Millisecond, MaxOffline: n.w.plan.rules.MaxOffline, FenceAfter: n.w.plan.rules.FenceAfter,
 		Journal: journal.Options{SegmentSize: segment, Inline: true, Rand: random{n.w.rng}, Gather: func() {
 			if gather {
 				n.w.pause(n.w.between(1, 25))
@@ -214,6 +215,7 @@ func (n *node) tick() {
 			n.look()
 			return
 		}
+		n.members()
 		n.tick()
 	})
 }
@@ -264,7 +266,7 @@ func (n *node) exchange(gather *bool) {
 		} else {
 			failures++
 		}
-		w.pause(min(second<<min(failures, 5), 30*second) + w.between(-100, 100))
+		w.pause(max(n.every(), min(second<<min(failures, 5), 30*second)) + w.between(-100, 100))
 	}
 	n.k.Drain()
 	landing := w.now
@@ -294,6 +296,14 @@ func (n *node) exchange(gather *bool) {
 		n.exit("close", err)
 	}
 	n.exit("done", errors.New("it was told to"))
+}
+
+// every is how long a node waits between exchanges.
+func (n *node) every() int64 {
+	if n.w.ending {
+		return second
+	}
+	return n.w.plan.every
 }
 
 // owes says that a fenced holder of the directory is still to be handed in.
@@ -485,6 +495,10 @@ func (n *node) offer(f *flight, s *site) (o offered, ok bool) {
 	for _, d := range owes(&e) {
 		a := n.k.Account(d.budget)
 		rho := int64(a.Rho.Load())
+		if a.Elsewhere.Load() && !n.w.chance(0.08) {
+			n.w.count["left to its broker"]++
+			return o, false
+		}
 		if a.Left.Load()*lease.Full-a.InFlight.Load()*rho < d.amount*rho && !n.w.chance(0.08) {
 			n.k.Lacked(f.id, 1)
 			return o, false
@@ -493,6 +507,9 @@ func (n *node) offer(f *flight, s *site) (o offered, ok bool) {
 	sealer, seq, ok := n.k.Offer(f.id, s.id, f.view, now)
 	if !ok {
 		return o, false
+	}
+	if len(n.peers) > 1 && n.w.core.mem.Truth.Budgets[f.budget()].Brokered {
+		n.w.count["offered by its broker"]++
 	}
 	c.Seq = seq
 	return offered{sealer.Seal(nil, &c), f.flags&token.FlagClicks != 0}, true
@@ -566,23 +583,6 @@ func (w *World) home(id uint32) *node {
 		}
 	}
 	return nil
-}
-
-// gossip brings one node's controls to another.
-func (n *node) gossip(to *node) {
-	if n.k == nil {
-		return
-	}
-	controls, _ := n.k.Controls(0)
-	n.w.net.send(n.place(), to.place(), func() {
-		if !to.up || to.k == nil {
-			return
-		}
-		if _, err := to.k.Control(controls); err != nil && !errors.Is(err, journal.ErrFull) {
-			to.fail("gossip", err)
-			to.look()
-		}
-	})
 }
 
 func marshal(m proto.Message) []byte {

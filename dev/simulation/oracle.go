@@ -26,6 +26,7 @@ type oracle struct {
 	holders map[uint32]ledger.Holder // of the core, when it was last checked
 	budgets map[lease.Budget]ledger.Budget
 	leases  map[ledger.LeaseKey]ledger.Lease
+	touched []ledger.LeaseKey      // that are not as they were then
 	ceiling map[lease.Budget]int64 // the most that may ever be settled
 }
 
@@ -420,14 +421,22 @@ func (o *oracle) check() {
 	t := &c.mem.Truth
 	type sums struct{ outstanding, spent, returned int64 }
 	of := map[lease.Budget]sums{}
-	for _, key := range slices.SortedFunc(maps.Keys(t.Leases), func(a, b ledger.LeaseKey) int {
-		return cmp.Or(cmp.Compare(a.Holder, b.Holder), cmp.Compare(a.Budget, b.Budget))
-	}) {
-		l, was := t.Leases[key], o.leases[key]
+	for key, l := range t.Leases {
+		was := o.leases[key]
 		s := of[key.Budget]
 		returned := l.Returned - was.Returned
 		of[key.Budget] = sums{s.outstanding + l.Available(), s.spent + l.Spent, s.returned + returned}
-		o.checkLease(key, l, was)
+		before, now := o.holders[key.Holder], t.Holders[key.Holder]
+		if l != was || now.State != before.State || now.Batch != before.Batch {
+			o.touched = append(o.touched, key)
+		}
+	}
+	// The rest is as it was when it was found right; in an order that repeats.
+	slices.SortFunc(o.touched, func(a, b ledger.LeaseKey) int {
+		return cmp.Or(cmp.Compare(a.Holder, b.Holder), cmp.Compare(a.Budget, b.Budget))
+	})
+	for _, key := range o.touched {
+		o.checkLease(key, t.Leases[key], o.leases[key])
 	}
 	for _, id := range slices.Sorted(maps.Keys(t.Budgets)) {
 		b, was := t.Budgets[id], o.budgets[id]
@@ -441,6 +450,11 @@ func (o *oracle) check() {
 		if b.Settled < was.Settled {
 			o.w.fail("I7", "budget %x: settled %d after %d", int64(id), b.Settled, was.Settled)
 		}
+		if b.Brokered && !was.Brokered {
+			o.w.count["brokered"]++
+		} else if was.Brokered && !b.Brokered {
+			o.w.count["direct again"]++
+		}
 		switch {
 		case was.ID == 0:
 			o.ceiling[id] = b.Limit
@@ -453,7 +467,14 @@ func (o *oracle) check() {
 			o.w.fail("I10", "budget %x: settled %d of %d", int64(id), b.Settled, o.ceiling[id])
 		}
 	}
-	o.holders, o.budgets, o.leases = maps.Clone(t.Holders), maps.Clone(t.Budgets), maps.Clone(t.Leases)
+	o.holders, o.budgets = maps.Clone(t.Holders), maps.Clone(t.Budgets)
+	if o.leases == nil || len(o.leases) > len(t.Leases) {
+		o.leases = maps.Clone(t.Leases)
+	}
+	for _, key := range o.touched {
+		o.leases[key] = t.Leases[key]
+	}
+	o.touched = o.touched[:0]
 	clear(c.asked)
 }
 

@@ -20,6 +20,7 @@ type plan struct {
 	sites   []site
 	rules   ledger.Rules
 
+	every     int64   // between exchanges of a node, milliseconds
 	pageEvery float64 // mean milliseconds between offers
 	loss      float64 // of a message
 	twice     float64
@@ -61,8 +62,10 @@ func newPlan(rng *rand.Rand) plan {
 	p := plan{
 		start:     monday + 12*hour + int64(pick(3600))*second,
 		lasts:     minute + int64(pick(180))*second,
-		nodes:     1 + pick(4),
+		nodes:     9,
+		regions:   3,
 		rules:     ledger.DefaultRules(),
+		every:     second,
 		pageEvery: 40 + 250*rng.Float64(),
 		loss:      0.15 * rng.Float64(),
 		twice:     0.1 * rng.Float64(),
@@ -72,24 +75,31 @@ func newPlan(rng *rand.Rand) plan {
 		skewed:    pick(5) == 0,
 		quiet:     pick(12) == 0,
 	}
-	p.regions = 1 + pick(min(p.nodes, 3))
+	if pick(8) == 0 { // a small world, where a node may be alone
+		p.nodes = 1 + pick(4)
+		p.regions = 1 + pick(min(p.nodes, 3))
+	}
 	if pick(4) == 0 { // over midnight
 		p.start = monday + day - int64(pick(120))*second
 	}
 	if pick(5) == 0 { // an outage may outlive tokens
 		p.lasts += 3 * hour
+		p.every = 20 * second
 		p.pageEvery *= 40
 		p.trouble *= 30
 		p.meddling *= 30
 	}
 	if pick(3) == 0 {
-		p.rules.FenceAfter = 40 * time.Second
+		p.rules.FenceAfter = 40 * time.Duration(p.every) * time.Millisecond
 	}
 	today := exchange.Day(p.start)
-	for i := range 1 + pick(3) {
+	for i := range 5 {
 		f := flight{id: uint32(i + 1), limit: int64(3 + pick(80)), even: pick(5) == 0}
-		if pick(3) == 0 {
-			f.limit *= 10
+		switch pick(4) {
+		case 0:
+			f.limit *= 10 // about where brokers begin
+		case 1:
+			f.limit *= 100 // more than can be used up
 		}
 		price := int64(0)
 		if pick(4) > 0 {

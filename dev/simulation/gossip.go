@@ -1,0 +1,83 @@
+package simulation
+
+import (
+	"errors"
+	"slices"
+
+	"nearside/edge/journal"
+	"nearside/edge/keeper"
+)
+
+// gossip brings one node's controls to another.
+func (n *node) gossip(to *node) {
+	if n.k == nil {
+		return
+	}
+	controls, _ := n.k.Controls(0)
+	n.w.net.send(n.place(), to.place(), func() {
+		if !to.up || to.k == nil {
+			return
+		}
+		to.uncredited(func() {
+			if _, err := to.k.Control(controls); err != nil && !errors.Is(err, journal.ErrFull) {
+				to.fail("gossip", err)
+				to.look()
+			}
+		})
+	})
+}
+
+// members tells a node who is in its region, as gossip sees it: those that are
+// up and not cut off from it, and now and then anything else.
+func (n *node) members() {
+	w := n.w
+	var names []string
+	for _, m := range w.nodes {
+		if m.region != n.region {
+			continue
+		}
+		here := m == n || m.up && m.k != nil && !w.net.severed(n.place(), m.place())
+		if !w.ending && w.chance(0.01) {
+			here = !here
+		}
+		if here {
+			names = append(names, m.name)
+		}
+	}
+	if slices.Equal(names, n.peers) {
+		return
+	}
+	n.peers = names
+	w.count["members"]++
+	n.uncredited(func() { n.k.Members(n.name, names) })
+}
+
+// uncredited does something that gossip brought. Nobody may spend more for it:
+// what is offered here is no more than what the core has granted and this
+// holder has not yet recorded as spent or returned.
+func (n *node) uncredited(do func()) {
+	k, w := n.k, n.w
+	before := available(k)
+	do()
+	if err := k.Tick(n.clock()); err != nil {
+		return // whatever comes next will find it
+	}
+	if after := available(k); after > before {
+		w.fail("I12", "%s: gossip made %d available of %d", n.name, after, before)
+	}
+	id, _, ok := k.Registered()
+	h := w.books.histories[id]
+	if !ok || h == nil || h.gone {
+		return
+	}
+	for _, b := range w.budgets(w.now, w.now) {
+		l := w.core.lease(id, b)
+		spent := h.leases[b]
+		if left := k.Account(b).Left.Load(); left > max(l.Granted-spent.Spent-spent.Returned, 0) {
+			w.fail("I12", "%s: gossip made %d of budget %x for offers, the core granted %d", n.name, left, int64(b), l.Granted)
+		}
+	}
+}
+
+// available is what a node may still spend of events.
+func available(k *keeper.Keeper) int64 { return k.Status().Available }
