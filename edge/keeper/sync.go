@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"nearside/edge/holder"
@@ -40,6 +42,30 @@ func (k *Keeper) Registered() (id uint32, secret string, ok bool) {
 	}
 	return k.identity.Holder, k.identity.Secret, true
 }
+
+// UseSecret replaces the credential of this directory's holder, durably.
+func (k *Keeper) UseSecret(secret string) error {
+	k.mu.Lock()
+	id := k.identity
+	k.mu.Unlock()
+	if number, _, ok := strings.Cut(secret, "."); !ok || number != strconv.FormatUint(uint64(id.Holder), 10) {
+		return errors.New("renew: the core gave no secret of this holder")
+	}
+	id.Secret = secret
+	if err := k.dir.SaveIdentity(id); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.identity = id
+	return nil
+}
+
+// StoredCertificate is what this node shows other machines, as it was kept.
+func (k *Keeper) StoredCertificate() (statedir.Certificate, error) { return k.dir.Certificate() }
+
+// StoreCertificate keeps it.
+func (k *Keeper) StoreCertificate(c statedir.Certificate) error { return k.dir.SaveCertificate(c) }
 
 // Disk is the id under which this directory registers.
 func (k *Keeper) Disk() string {

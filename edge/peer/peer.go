@@ -6,7 +6,10 @@
 // # What it promises
 //
 // An answer to Judge means that the judgement is durable at the home. The port
-// answers only callers that hold the region's key. Nothing here creates credit:
+// answers only callers that hold the region's key, and, where the node has an
+// operator's ca.pem, that show the certificate of a node of this region; who
+// calls then also knows that it is the holder it meant that answers. Nothing
+// here creates credit:
 // the home judges with its own leases, and its dedupe window makes a repeated
 // Judge harmless.
 //
@@ -19,8 +22,7 @@
 //
 // # What it leaves out
 //
-// Journal replication between peers, and TLS: run the peer port in a private
-// network.
+// Journal replication between peers.
 package peer
 
 import (
@@ -31,6 +33,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -38,6 +42,8 @@ import (
 
 	"connectrpc.com/connect"
 
+	"nearside/edge/credential"
+	"nearside/sync/trust"
 	"nearside/sync/wire"
 	"nearside/sync/wire/wireconnect"
 )
@@ -78,8 +84,37 @@ type Server struct {
 	judge  Judge
 	source Source
 
+	credential *credential.Store // nil: plain HTTP
+	region     string
+
 	mu      sync.RWMutex
 	bearers []string
+}
+
+// UseTLS makes the port speak TLS, with nodes of the region alone. It is called
+// before Serve.
+func (s *Server) UseTLS(c *credential.Store, region string) { s.credential, s.region = c, region }
+
+type callerKey struct{}
+
+// Caller is the node that makes a call, as its certificate says; not ok where
+// the port speaks plain HTTP: then a caller is some node with the region's key.
+func Caller(ctx context.Context) (trust.Identity, bool) {
+	id, ok := ctx.Value(callerKey{}).(trust.Identity)
+	return id, ok
+}
+
+// identified is the call's context with who makes it. The certificate was
+// checked when the connection began; its time may have run out since.
+func identified(r *http.Request) (context.Context, error) {
+	if r.TLS == nil {
+		return r.Context(), nil
+	}
+	if len(r.TLS.PeerCertificates) == 0 || time.Now().After(r.TLS.PeerCertificates[0].NotAfter) {
+		return nil, errors.New("expected a certificate that is in time")
+	}
+	id, err := trust.Identify(r.TLS.PeerCertificates[0])
+	return context.WithValue(r.Context(), callerKey{}, id), err
 }
 
 // NewServer answers callers that hold one of the keys.
@@ -119,7 +154,12 @@ func (s *Server) Handler() http.Handler {
 			http.Error(w, "unauthorized", http.StatusUnauthorized)
 			return
 		}
-		mux.ServeHTTP(w, r)
+		ctx, err := identified(r)
+		if err != nil {
+			http.Error(w, "unauthorized", http.StatusUnauthorized)
+			return
+		}
+		mux.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
@@ -160,45 +200,99 @@ func (s *service) News(_ context.Context, req *wire.NewsRequest) (*wire.NewsResp
 	return res, nil
 }
 
-// Client asks the peers of this node's region.
+// Client asks the peers of this node's region. Its methods may be called from
+// any goroutine.
 type Client struct {
-	http   *http.Client
-	bearer string
-	limit  time.Duration
+	limit time.Duration
+
+	credential *credential.Store // nil: plain HTTP
+	region     string
+
+	mu         sync.Mutex
+	bearer     string
+	http       *http.Client
+	generation uint64 // of the credential that http's connections show
 }
 
 // NewClient shows the credential of the first key, and waits for a judgement
 // for at most the limit.
 func NewClient(keys [][]byte, limit time.Duration) (*Client, error) {
+	c := &Client{limit: limit}
+	return c, c.UseKeys(keys)
+}
+
+// UseKeys replaces the keys: it shows the first one's credential.
+func (c *Client) UseKeys(keys [][]byte) error {
 	if len(keys) == 0 {
-		return nil, errors.New("peer client: at least one key is wanted")
+		return errors.New("peer client: at least one key is wanted")
 	}
 	b, err := Bearer(keys[0])
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var protocols http.Protocols
-	protocols.SetUnencryptedHTTP2(true)
-	return &Client{
-		http: &http.Client{Transport: &http.Transport{
-			Protocols:       &protocols,
-			DialContext:     (&net.Dialer{Timeout: limit}).DialContext,
-			IdleConnTimeout: idleFor,
-		}},
-		bearer: "Bearer " + b,
-		limit:  limit,
-	}, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bearer = "Bearer " + b
+	return nil
 }
 
-// Close drops idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+// UseTLS makes it speak TLS. It is called before anything is asked.
+func (c *Client) UseTLS(credential *credential.Store, region string) {
+	c.credential, c.region = credential, region
+}
 
-// Judge has the node at addr, the event's home, judge it. ErrNotHome: it is not
+// now is what calls are made with: calls under a new certificate take new
+// connections.
+func (c *Client) now() (*http.Client, string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var generation uint64
+	if c.credential != nil {
+		generation = c.credential.Generation()
+	}
+	if c.http != nil && generation == c.generation {
+		return c.http, c.bearer
+	}
+	if c.http != nil {
+		c.http.CloseIdleConnections()
+	}
+	var protocols http.Protocols
+	dialer := net.Dialer{Timeout: c.limit}
+	transport := &http.Transport{Protocols: &protocols, DialContext: dialer.DialContext, IdleConnTimeout: idleFor}
+	if c.credential == nil {
+		protocols.SetUnencryptedHTTP2(true)
+	} else {
+		protocols.SetHTTP2(true)
+		transport.TLSClientConfig = c.credential.PeerClient(c.region)
+		transport.TLSHandshakeTimeout = c.limit
+		// The URL names the holder that is meant; where it is, the call says.
+		transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			addr, _ := ctx.Value(addrKey{}).(string)
+			return dialer.DialContext(ctx, network, addr)
+		}
+	}
+	c.http, c.generation = &http.Client{Transport: transport}, generation
+	return c.http, c.bearer
+}
+
+type addrKey struct{}
+
+// Close drops idle connections.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.http != nil {
+		c.http.CloseIdleConnections()
+	}
+}
+
+// Judge has the node at addr, which is the event's home, judge it. ErrNotHome: it is not
 // the home any more. Any other error leaves open whether it judged.
 func (c *Client) Judge(ctx context.Context, addr string, event *wire.Event) (uint32, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
-	res, err := c.to(addr).Judge(ctx, &wire.JudgeRequest{Event: event})
+	peer, ctx := c.to(ctx, addr, event.GetHolder())
+	res, err := peer.Judge(ctx, &wire.JudgeRequest{Event: event})
 	if connect.CodeOf(err) == connect.CodeNotFound {
 		return 0, ErrNotHome
 	}
@@ -208,24 +302,31 @@ func (c *Client) Judge(ctx context.Context, addr string, event *wire.Event) (uin
 	return res.GetOutcome(), nil
 }
 
-// News asks the node at addr for what is newer than these versions.
-func (c *Client) News(ctx context.Context, addr string, catalogVersion, controlVersion uint64) (*wire.NewsResponse, error) {
-	res, err := c.to(addr).News(ctx, &wire.NewsRequest{Catalog: catalogVersion, Control: controlVersion})
+// News asks the holder at addr for what is newer than these versions.
+func (c *Client) News(ctx context.Context, addr string, holder uint32, catalogVersion, controlVersion uint64) (*wire.NewsResponse, error) {
+	peer, ctx := c.to(ctx, addr, holder)
+	res, err := peer.News(ctx, &wire.NewsRequest{Catalog: catalogVersion, Control: controlVersion})
 	if err != nil {
 		return nil, fmt.Errorf("news from %s: %w", addr, err)
 	}
 	return res, nil
 }
 
-func (c *Client) to(addr string) wireconnect.PeerClient {
-	return wireconnect.NewPeerClient(c.http, "http://"+addr,
+// to is the port of the holder at addr, for calls with the context.
+func (c *Client) to(ctx context.Context, addr string, holder uint32) (wireconnect.PeerClient, context.Context) {
+	client, bearer := c.now()
+	url := "http://" + addr
+	if c.credential != nil {
+		url, ctx = "https://"+trust.EdgeName(holder), context.WithValue(ctx, addrKey{}, addr)
+	}
+	return wireconnect.NewPeerClient(client, url,
 		connect.WithReadMaxBytes(maxResponse),
 		connect.WithInterceptors(connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
 			return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-				req.Header().Set("Authorization", c.bearer)
+				req.Header().Set("Authorization", bearer)
 				return next(ctx, req)
 			}
-		})))
+		}))), ctx
 }
 
 // Serve answers on the listener until ctx ends, then lets requests under way
@@ -238,8 +339,16 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 		Handler: s.Handler(), Protocols: &protocols,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * idleFor, MaxHeaderBytes: 8 << 10,
 	}
+	serve := srv.Serve
+	if s.credential != nil {
+		protocols.SetHTTP2(true)
+		protocols.SetUnencryptedHTTP2(false)
+		srv.TLSConfig = s.credential.PeerServer(s.region)
+		srv.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that failed, which outsiders write
+		serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
+	}
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(l) }()
+	go func() { failed <- serve(l) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve the peer port: %w", err)

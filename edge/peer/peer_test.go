@@ -133,7 +133,7 @@ func TestNewsIsOnlyWhatIsNewer(t *testing.T) {
 		bytes            string
 		controls         int
 	}{{0, 0, "five", 1}, {4, 9, "five", 0}, {5, 8, "", 1}, {6, 10, "", 0}} {
-		res, err := c.News(t.Context(), addr, row.catalog, row.control)
+		res, err := c.News(t.Context(), addr, 1, row.catalog, row.control)
 		if err != nil {
 			t.Fatal(err)
 		}

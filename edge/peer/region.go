@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"nearside/edge/credential"
 	"nearside/sync/catalog"
 	"nearside/sync/gossip"
 	"nearside/sync/wire"
@@ -58,6 +59,8 @@ type RegionConfig struct {
 	// JudgeLimit is how long a beacon waits for its home one hop away before the
 	// event is kept as a foreign one.
 	JudgeLimit time.Duration
+	// Credential is for the peer port; nil: it speaks plain HTTP.
+	Credential *credential.Store
 	Log        *slog.Logger
 }
 
@@ -71,6 +74,10 @@ func OpenRegion(conf RegionConfig, node Node) (*Region, error) {
 	client, err := NewClient(conf.Gossip.Keys, conf.JudgeLimit)
 	if err != nil {
 		return nil, err
+	}
+	if conf.Credential != nil {
+		server.UseTLS(conf.Credential, conf.Gossip.Region)
+		client.UseTLS(conf.Credential, conf.Gossip.Region)
 	}
 	if conf.Log == nil {
 		conf.Log = slog.New(slog.DiscardHandler)
@@ -88,6 +95,15 @@ func OpenRegion(conf RegionConfig, node Node) (*Region, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// UseKeys replaces the region's keys, for gossip and for the peer port: the
+// first one is used, all of them are understood.
+func (r *Region) UseKeys(keys [][]byte) error {
+	if err := errors.Join(r.server.UseKeys(keys), r.pool.UseKeys(keys)); err != nil {
+		return err
+	}
+	return r.client.UseKeys(keys)
 }
 
 // Addr is where this node gossips.
@@ -191,7 +207,7 @@ func (r *Region) takeControls(controls []gossip.Control) {
 func (r *Region) fetch(ctx context.Context, source gossip.Peer, version, control uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, newsLimit)
 	defer cancel()
-	news, err := r.client.News(ctx, source.Addr, version, control)
+	news, err := r.client.News(ctx, source.Addr, source.Holder, version, control)
 	if err != nil {
 		return err
 	}

@@ -308,4 +308,7 @@ func (s *Server) bearer(l *loaded, header []byte) (who credentials, hash [32]byt
 
 // operator reports whether a token is an operator's. What is compared are
 // hashes, which an outsider cannot aim at.
-func (s *Server) operator(hash [32]byte) bool { return slices.Contains(s.cfg.OperatorTokens, hash) }
+func (s *Server) operator(hash [32]byte) bool { return slices.Contains(*s.operators.Load(), hash) }
+
+// Operators replaces Config.OperatorTokens.
+func (s *Server) Operators(hashes [][32]byte) { s.operators.Store(&hashes) }

@@ -99,6 +99,7 @@ type Server struct {
 	log      *slog.Logger
 
 	loaded      atomic.Pointer[loaded]
+	operators   atomic.Pointer[[][32]byte]
 	candidates  *ristretto.Cache[uint64, *decision.Candidates]
 	stats       Stats
 	stickies    stickies
@@ -134,6 +135,7 @@ func New(cfg Config, judge Judge, tally Tally, visitors Visitors, ready func() b
 		views: newLimiter(viewRates), clicks: newLimiter(clickRates), asns: newLimiter(cfg.ASNRates), explains: newLimiter(explainRates),
 		blocked: map[netip.Addr]bool{},
 	}
+	s.Operators(cfg.OperatorTokens)
 	if s.now == nil {
 		s.now = time.Now
 	}

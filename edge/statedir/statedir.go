@@ -10,11 +10,12 @@
 //	keys.json      Keys
 //	catalog.bin    the published bytes of sync/catalog, as they came
 //	heard.json     Heard
+//	certificate.json  Certificate
 //	journal-N      the journal of the holder of generation N (edge/journal)
 //
 // The JSON files carry their format, 1, and the SHA-256 of their content, as
 // {"format": 1, "sum": "hex", "content": …}. Every file is written to a .tmp file, synced and renamed, and is
-// readable by its owner alone: two of them hold secrets.
+// readable by its owner alone: three of them hold secrets.
 //
 // # When things fail
 //
@@ -64,6 +65,14 @@ type Former struct {
 	Generation uint64 `json:"generation"`
 	Holder     uint32 `json:"holder"`
 	Secret     string `json:"secret"`
+}
+
+// Certificate is what this node shows other machines.
+type Certificate struct {
+	Key         string   `json:"key"`         // PEM, the private one
+	Chain       [][]byte `json:"chain"`       // DER, the node's own first
+	Authorities string   `json:"authorities"` // PEM, as the core said them with the certificate
+	Beside      string   `json:"beside"`      // SHA-256, hex, of the operator's ca.pem at that time
 }
 
 // Heard is what the core last said, for a start without it.
@@ -193,6 +202,15 @@ func (d *Dir) Heard() (h Heard, err error) {
 
 // SaveHeard makes h durable.
 func (d *Dir) SaveHeard(h Heard) error { return d.save("heard.json", h) }
+
+// Certificate reads what this node shows others; an empty one where there is none.
+func (d *Dir) Certificate() (c Certificate, err error) {
+	_, err = d.load("certificate.json", &c)
+	return c, err
+}
+
+// SaveCertificate makes c durable.
+func (d *Dir) SaveCertificate(c Certificate) error { return d.save("certificate.json", c) }
 
 // Catalog reads the newest catalog's published bytes, nil if there is none.
 func (d *Dir) Catalog() ([]byte, error) {

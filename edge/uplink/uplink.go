@@ -17,6 +17,7 @@ import (
 	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
 
+	"nearside/edge/credential"
 	"nearside/edge/keeper"
 	"nearside/sync/catalog"
 	"nearside/sync/exchange"
@@ -39,6 +40,8 @@ const (
 	retryMost = 5 * time.Second
 	// silence is how long the stream may say nothing: three of the core's beats.
 	silence = 30 * time.Second
+	// renewAgain is how often the core may have the credential renewed.
+	renewAgain = 5 * time.Second
 	// soon is the pause before the next exchange when more is waiting.
 	soon = 20 * time.Millisecond
 
@@ -58,6 +61,9 @@ type Config struct {
 	Timeout   time.Duration // of one exchange; 10 s
 	DrainFor  time.Duration // how long a drain may take; 20 s
 	HTTP      connect.HTTPClient
+	// Credential is what the node shows a core that it calls by https, and whom
+	// it believes; nil: the system's roots, and its secret alone.
+	Credential *credential.Store
 	// Apply puts a catalog in force. It is called from one goroutine.
 	Apply func(*catalog.Snapshot) error
 	// OnControls is told of controls that were new here; it must not block.
@@ -78,7 +84,7 @@ func (c *Config) defaults() {
 		c.DrainFor = 20 * time.Second
 	}
 	if c.HTTP == nil {
-		c.HTTP = client()
+		c.HTTP = newLine(c.Credential)
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -91,9 +97,47 @@ func (c *Config) defaults() {
 	}
 }
 
-// client speaks HTTP/2 only, without TLS to http:// addresses, and notices a
-// connection that died.
-func client() *http.Client {
+// line speaks HTTP/2 only, without TLS to http:// addresses, and notices a
+// connection that died. Calls under a new certificate take new connections.
+type line struct {
+	credential *credential.Store // may be nil
+
+	mu         sync.Mutex
+	client     *http.Client
+	generation uint64 // of the credential that client's connections show
+}
+
+func newLine(c *credential.Store) *line { return &line{credential: c} }
+
+// Do implements connect.HTTPClient.
+func (l *line) Do(r *http.Request) (*http.Response, error) { return l.current().Do(r) }
+
+func (l *line) current() *http.Client {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	config, generation := &tls.Config{MinVersion: tls.VersionTLS12}, uint64(0)
+	if l.credential != nil {
+		config, generation = l.credential.CoreClient(), l.credential.Generation()
+	}
+	if l.client == nil || generation != l.generation {
+		if l.client != nil {
+			l.client.CloseIdleConnections()
+		}
+		l.client, l.generation = client(config), generation
+	}
+	return l.client
+}
+
+// CloseIdleConnections is called when nothing is asked any more.
+func (l *line) CloseIdleConnections() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.client != nil {
+		l.client.CloseIdleConnections()
+	}
+}
+
+func client(config *tls.Config) *http.Client {
 	var protocols http.Protocols
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
@@ -101,7 +145,7 @@ func client() *http.Client {
 		Protocols:           &protocols,
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
 		DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:     config,
 		TLSHandshakeTimeout: 5 * time.Second,
 		IdleConnTimeout:     90 * time.Second,
 	}}
@@ -116,6 +160,7 @@ type Stats struct {
 	Streams   atomic.Uint64 // opened
 	Catalogs  atomic.Uint64 // applied
 	BadNews   atomic.Uint64 // catalogs that could not be read or applied
+	Renewals  atomic.Uint64 // of the credential
 	Fences    atomic.Uint64
 	Connected atomic.Bool // the stream is open
 }
@@ -133,6 +178,8 @@ type Uplink struct {
 	again chan struct{} // the stream should be opened anew: another holder
 	hand  chan struct{} // a former holder is to be handed in
 	said  changes
+
+	renewed time.Time // when it was last tried; only the exchange uses it
 
 	applying sync.Mutex // one catalog after the other
 }
@@ -333,12 +380,22 @@ func (u *Uplink) once(ctx context.Context) (time.Duration, error) {
 		}
 		_, secret, _ = u.k.Registered()
 	}
+	if c := u.cfg.Credential; c != nil && !c.Has() && u.certified() {
+		// It joined when there were no certificates.
+		if err := u.renew(ctx); err != nil {
+			return 0, err
+		}
+		_, secret, _ = u.k.Registered()
+	}
 	req, err := u.k.Prepare(ctx)
 	if err != nil {
 		return 0, err
 	}
 	report := u.tally.take(time.Now(), u.k)
 	req.Side.Decisions, req.Side.Refusals, req.Side.Version = report.decisions, report.refusals, u.cfg.Version
+	if u.cfg.Credential != nil {
+		req.Trust = u.cfg.Credential.Sum()
+	}
 	call, cancel := context.WithTimeout(as(ctx, secret), u.cfg.Timeout)
 	defer cancel()
 	began := time.Now()
@@ -372,6 +429,14 @@ func (u *Uplink) once(ctx context.Context) (time.Duration, error) {
 	if len(reply.GetControls()) > 0 {
 		u.cfg.OnControls(reply.GetControls())
 	}
+	if reply.GetRenew() && time.Since(u.renewed) > renewAgain {
+		u.renewed = time.Now()
+		if err := u.renew(ctx); fatal(err) {
+			return 0, err
+		} else if err != nil {
+			u.cfg.Log.Warn("the credential was not renewed", "err", err)
+		}
+	}
 	if step.Acked != nil && u.k.Outstanding() > 0 {
 		return soon, nil
 	}
@@ -398,13 +463,20 @@ func (u *Uplink) register(ctx context.Context) error {
 	if err != nil {
 		return &lineError{fmt.Errorf("read the join token: %w", err)}
 	}
+	csr, certified, err := u.request()
+	if err != nil {
+		return err
+	}
 	call, cancel := context.WithTimeout(as(ctx, strings.TrimSpace(join)), u.cfg.Timeout)
 	defer cancel()
 	reply, err := u.core().Register(call, &wire.RegisterRequest{
 		Protocol: exchange.Protocol, Region: u.cfg.Region, Node: u.cfg.Node, Disk: u.k.Disk(),
-		Version: u.cfg.Version, PublicUrl: u.cfg.PublicURL,
+		Version: u.cfg.Version, PublicUrl: u.cfg.PublicURL, Csr: csr,
 	})
 	if err != nil {
+		return &lineError{fmt.Errorf("register %s/%s at %s: %w", u.cfg.Region, u.cfg.Node, u.address(), err)}
+	}
+	if err := certified(reply.GetCertificate(), reply.GetAuthorities()); err != nil {
 		return &lineError{fmt.Errorf("register %s/%s at %s: %w", u.cfg.Region, u.cfg.Node, u.address(), err)}
 	}
 	if err := u.k.Enroll(ctx, reply); err != nil {
@@ -413,6 +485,57 @@ func (u *Uplink) register(ctx context.Context) error {
 	u.cfg.Log.Info("registered", "holder", reply.GetHolder(), "region", u.cfg.Region, "node", u.cfg.Node)
 	nudge(u.again)
 	nudge(u.hand)
+	return nil
+}
+
+// certified reports whether the core in use is one that signs certificates: it
+// is called by https.
+func (u *Uplink) certified() bool { return strings.HasPrefix(u.address(), "https://") }
+
+// request is a request for a certificate, and what to do with the answer;
+// nothing where no certificates are used.
+func (u *Uplink) request() (csr []byte, take func(chain [][]byte, authorities []byte) error, err error) {
+	if u.cfg.Credential == nil || !u.certified() {
+		return nil, func([][]byte, []byte) error { return nil }, nil
+	}
+	csr, keep, err := u.cfg.Credential.Request()
+	return csr, func(chain [][]byte, authorities []byte) error {
+		if len(chain) == 0 {
+			u.cfg.Log.Warn("the core signs no certificates: this node shows its peers none, and they will not listen to it")
+			return nil
+		}
+		return keep(chain, authorities)
+	}, err
+}
+
+// renew takes the next credential: a new secret, and a new certificate where
+// certificates are used.
+func (u *Uplink) renew(ctx context.Context) error {
+	id, secret, ok := u.k.Registered()
+	if !ok {
+		return nil
+	}
+	csr, certified, err := u.request()
+	if err != nil {
+		return err
+	}
+	call, cancel := context.WithTimeout(as(ctx, secret), u.cfg.Timeout)
+	defer cancel()
+	reply, err := u.core().Renew(call, &wire.RenewRequest{Protocol: exchange.Protocol, Holder: id, Csr: csr})
+	if err != nil {
+		return &lineError{fmt.Errorf("renew the credential at %s: %w", u.address(), err)}
+	}
+	// Either may be lost: the former secret counts until the new one was used, and
+	// so does the former certificate.
+	if err := u.k.UseSecret(reply.GetSecret()); err != nil {
+		return err
+	}
+	if err := certified(reply.GetCertificate(), reply.GetAuthorities()); err != nil {
+		return &lineError{err}
+	}
+	u.stats.Renewals.Add(1)
+	u.cfg.Log.Info("credential renewed", "holder", id)
+	nudge(u.again) // the stream shows the new one
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -22,7 +23,9 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"nearside/edge/creative"
+	"nearside/edge/credential"
 	"nearside/edge/serve"
+	"nearside/edge/statedir"
 	"nearside/edge/visitor"
 )
 
@@ -35,8 +38,9 @@ type settings struct {
 
 	Region        string   `help:"Region that this node belongs to." env:"NEARSIDE_REGION" required:"" placeholder:"NAME"`
 	Node          string   `help:"Name of this node, unique in its region." env:"NEARSIDE_NODE" required:"" placeholder:"NAME"`
-	Core          []string `help:"URL of the core's exchange; several are tried in turn. An https URL is checked with the system's roots, or those of SSL_CERT_FILE." env:"NEARSIDE_CORE" required:"" placeholder:"URL"`
+	Core          []string `help:"URL of the core's exchange; several are tried in turn. An https URL is checked with the ca.pem of --tls-dir, else with the system's roots, or those of SSL_CERT_FILE." env:"NEARSIDE_CORE" required:"" placeholder:"URL"`
 	JoinTokenFile string   `help:"File with the token that lets this node join; read when it has no holder." env:"NEARSIDE_JOIN_TOKEN_FILE" placeholder:"FILE"`
+	TLSDir        string   `help:"Directory of ca.pem (the authority of the core: nearside-core ca init) and of public.pem and public.key (what the public port shows). With ca.pem the node shows the core and its peers a certificate, which the core signs; without public.pem the public port speaks plain HTTP." name:"tls-dir" env:"NEARSIDE_TLS_DIR" placeholder:"DIR"`
 	StateDir      string   `help:"Directory for what must survive: identity, journal, catalog." env:"NEARSIDE_STATE_DIR" required:"" placeholder:"DIR"`
 
 	Listen       string `help:"Address of the public port." env:"NEARSIDE_LISTEN" default:":8180" placeholder:"HOST:PORT"`
@@ -52,15 +56,14 @@ type settings struct {
 	MaxOffline       time.Duration `help:"How long leases should last without the core." env:"NEARSIDE_MAX_OFFLINE" default:"4h"`
 	FenceAfter       time.Duration `help:"After how long the core closes silent holders; paid offers stop an hour before." env:"NEARSIDE_FENCE_AFTER" default:"24h"`
 
-	TrustedProxies    int            `help:"How many proxies append to X-Forwarded-For before this node." env:"NEARSIDE_TRUSTED_PROXIES" default:"0"`
-	ClientIPHeader    string         `help:"Header in which a trusted CDN sends the client's address; wins over trusted-proxies." env:"NEARSIDE_CLIENT_IP_HEADER" name:"client-ip-header" placeholder:"NAME"`
-	CountryHeader     string         `help:"Header in which a trusted CDN sends the client's country." env:"NEARSIDE_COUNTRY_HEADER" placeholder:"NAME"`
-	GeoFile           string         `help:"MMDB file of countries or cities; without it the built-in country database." env:"NEARSIDE_GEO_FILE" placeholder:"FILE"`
-	InternalIPs       []netip.Prefix `help:"Networks whose views and clicks do not count." env:"NEARSIDE_INTERNAL_IPS" name:"internal-ips" placeholder:"CIDR"`
-	BlocklistFile     string         `help:"YAML file of what else does not count: agents and referrers (regular expressions), ips (CIDR), asns and asn_rates (events/seconds)." env:"NEARSIDE_BLOCKLIST_FILE" placeholder:"FILE"`
-	RateLimits        bool           `help:"Limit the views and clicks of one address." env:"NEARSIDE_RATE_LIMITS" default:"true" negatable:""`
-	DebugHeaders      bool           `help:"Send X-Adserver-Reason and what is known of the visitor." env:"NEARSIDE_DEBUG_HEADERS"`
-	OperatorTokenFile string         `help:"File with the tokens, one a line, whose bearers may have any decision explained. Without it, only publishers' tokens explain their own." env:"NEARSIDE_OPERATOR_TOKEN_FILE" placeholder:"FILE"`
+	TrustedProxies    int    `help:"How many proxies append to X-Forwarded-For before this node." env:"NEARSIDE_TRUSTED_PROXIES" default:"0"`
+	ClientIPHeader    string `help:"Header in which a trusted CDN sends the client's address; wins over trusted-proxies." env:"NEARSIDE_CLIENT_IP_HEADER" name:"client-ip-header" placeholder:"NAME"`
+	CountryHeader     string `help:"Header in which a trusted CDN sends the client's country." env:"NEARSIDE_COUNTRY_HEADER" placeholder:"NAME"`
+	GeoFile           string `help:"MMDB file of countries or cities; without it the built-in country database." env:"NEARSIDE_GEO_FILE" placeholder:"FILE"`
+	BlocklistFile     string `help:"YAML file of what else does not count: agents and referrers (regular expressions), ips and internal_ips (CIDR), asns and asn_rates (events/seconds)." env:"NEARSIDE_BLOCKLIST_FILE" placeholder:"FILE"`
+	RateLimits        bool   `help:"Limit the views and clicks of one address." env:"NEARSIDE_RATE_LIMITS" default:"true" negatable:""`
+	DebugHeaders      bool   `help:"Send X-Adserver-Reason and what is known of the visitor." env:"NEARSIDE_DEBUG_HEADERS"`
+	OperatorTokenFile string `help:"File with the tokens, one a line, whose bearers may have any decision explained. Without it, only publishers' tokens explain their own." env:"NEARSIDE_OPERATOR_TOKEN_FILE" placeholder:"FILE"`
 
 	blocklist  blocklist
 	gossipKeys [][]byte
@@ -130,10 +133,37 @@ func (s *settings) Validate() error {
 	if s.operators, err = readTokens(s.OperatorTokenFile); err != nil {
 		return fmt.Errorf("--operator-token-file: %w", err)
 	}
+	if err := s.checkTLS(); err != nil {
+		return fmt.Errorf("--tls-dir: %w", err)
+	}
 	if s.blocklist, err = readBlocklist(s.BlocklistFile); err != nil {
 		return fmt.Errorf("--blocklist-file: %w", err)
 	}
 	return nil
+}
+
+// checkTLS reads what the operator put into --tls-dir.
+func (s *settings) checkTLS() error {
+	if s.TLSDir == "" {
+		return nil
+	}
+	if _, err := os.ReadDir(s.TLSDir); err != nil {
+		return err
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	_, err := credential.Open(s.TLSDir, nothing{}, quiet)
+	if err == nil {
+		_, err = credential.Public(s.TLSDir, quiet)
+	}
+	return err
+}
+
+// nothing is a state directory that was not looked at.
+type nothing struct{}
+
+func (nothing) StoredCertificate() (c statedir.Certificate, err error) { return c, nil }
+func (nothing) StoreCertificate(statedir.Certificate) error {
+	return errors.New("this is no state directory")
 }
 
 // joinToken reads the token each time it is needed, so that it can be replaced.
@@ -227,6 +257,7 @@ type blocklist struct {
 	Agents    []*regexp.Regexp
 	Referrers []*regexp.Regexp
 	IPs       []netip.Prefix
+	Internal  []netip.Prefix // one's own networks
 	ASNs      map[uint32]bool
 	ASNRates  []serve.Rate
 }
@@ -243,6 +274,7 @@ func readBlocklist(file string) (b blocklist, err error) {
 		Agents    []string `yaml:"agents"`
 		Referrers []string `yaml:"referrers"`
 		IPs       []string `yaml:"ips"`
+		Internal  []string `yaml:"internal_ips"`
 		ASNs      []uint32 `yaml:"asns"`
 		ASNRates  []string `yaml:"asn_rates"`
 	}
@@ -255,12 +287,11 @@ func readBlocklist(file string) (b blocklist, err error) {
 	if b.Referrers, err = expressions("referrers", in.Referrers); err != nil {
 		return b, err
 	}
-	for _, text := range in.IPs {
-		p, err := prefix(text)
-		if err != nil {
-			return b, fmt.Errorf("ips: expected an address or CIDR, not %q", text)
-		}
-		b.IPs = append(b.IPs, p)
+	if b.IPs, err = prefixes("ips", in.IPs); err != nil {
+		return b, err
+	}
+	if b.Internal, err = prefixes("internal_ips", in.Internal); err != nil {
+		return b, err
 	}
 	b.ASNs = map[uint32]bool{}
 	for _, n := range in.ASNs {
@@ -288,6 +319,17 @@ func expressions(key string, list []string) (out []*regexp.Regexp, err error) {
 			return nil, fmt.Errorf("%s: %w", key, err)
 		}
 		out = append(out, re)
+	}
+	return out, nil
+}
+
+func prefixes(key string, list []string) (out []netip.Prefix, err error) {
+	for _, text := range list {
+		p, err := prefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: expected an address or CIDR, not %q", key, text)
+		}
+		out = append(out, p)
 	}
 	return out, nil
 }

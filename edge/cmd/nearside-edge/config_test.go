@@ -15,6 +15,9 @@ func TestWrongConfiguration(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -42,8 +45,12 @@ func TestWrongConfiguration(t *testing.T) {
 		{"interval without a unit", []string{"--exchange-interval", "1"}, "--exchange-interval"},
 		{"too many proxies", []string{"--trusted-proxies", "99"}, "--trusted-proxies"},
 		{"a header that is none", []string{"--client-ip-header", "a: b"}, "--client-ip-header"},
-		{"no network", []string{"--internal-ips", "10.0.0.0"}, "--internal-ips"},
-		{"networks", []string{"--internal-ips", "10.0.0.0/8,fd00::/8"}, ""},
+		{"no network", []string{"--blocklist-file", file("i1", "internal_ips: [10.0.0]\n")}, "internal_ips"},
+		{"networks", []string{"--blocklist-file", file("i2", "internal_ips: [10.0.0.0/8, 'fd00::/8']\n")}, ""},
+		{"no TLS directory", []string{"--tls-dir", filepath.Join(dir, "nonesuch")}, "--tls-dir"},
+		{"a TLS directory with nothing in it", []string{"--tls-dir", t.TempDir()}, ""},
+		{"an authority that is none", []string{"--tls-dir", filepath.Dir(file("tls1/ca.pem", "secret"))}, "--tls-dir"},
+		{"a public certificate that is none", []string{"--tls-dir", filepath.Dir(file("tls2/public.pem", "secret"))}, "--tls-dir"},
 		{"operators' tokens", []string{"--operator-token-file", file("o1", "a-secret-of-an-operator\nanother-secret-of-one\n")}, ""},
 		{"an operator's token that is short", []string{"--operator-token-file", file("o2", "secret\n")}, "--operator-token-file"},
 		{"no operator's token", []string{"--operator-token-file", file("o3", "\n")}, "--operator-token-file"},

@@ -1,19 +1,24 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"nearside/edge/credential"
 	"nearside/edge/decision"
 	"nearside/edge/keeper"
 	"nearside/edge/ops"
@@ -23,6 +28,7 @@ import (
 	"nearside/edge/visitor"
 	"nearside/sync/catalog"
 	"nearside/sync/gossip"
+	"nearside/sync/trust"
 	"nearside/sync/wire"
 )
 
@@ -45,18 +51,20 @@ var drainFor = 20 * time.Second
 
 // edge is one node with all its parts.
 type edge struct {
-	log    *slog.Logger
-	keeper *keeper.Keeper
-	tally  *uplink.Tally
-	up     *uplink.Uplink
-	server *serve.Server
-	places *visitor.Places
-	agents *visitor.Agents
-	ops    *ops.Ops
-	region *peer.Region // nil: alone in its region
-	home   atomic.Pointer[peer.Region]
-	ready  atomic.Bool
-	status atomic.Pointer[keeper.Status] // of the last look, readyEvery ago at most
+	log        *slog.Logger
+	keeper     *keeper.Keeper
+	tally      *uplink.Tally
+	up         *uplink.Uplink
+	server     *serve.Server
+	places     *visitor.Places
+	agents     *visitor.Agents
+	ops        *ops.Ops
+	region     *peer.Region      // nil: alone in its region
+	credential *credential.Store // nil: none is shown
+	files      secrets
+	home       atomic.Pointer[peer.Region]
+	ready      atomic.Bool
+	status     atomic.Pointer[keeper.Status] // of the last look, readyEvery ago at most
 
 	public, operations, peers net.Listener
 }
@@ -86,8 +94,12 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 		names[r] = decision.Reason(r).String()
 	}
 	e.tally = uplink.NewTally(names, uint8(decision.Lease))
+	if err := e.openCredential(s); err != nil {
+		return e, err
+	}
 	e.up, err = uplink.New(uplink.Config{
-		Core: s.Core, JoinToken: s.joinToken, Region: s.Region, Node: s.Node, PublicURL: s.PublicURL,
+		Credential: e.credential,
+		Core:       s.Core, JoinToken: s.joinToken, Region: s.Region, Node: s.Node, PublicURL: s.PublicURL,
 		Version: versionText(), Interval: s.ExchangeInterval, DrainFor: drainFor, Apply: e.apply, Log: log,
 	}, e.keeper, e.tally)
 	if err != nil {
@@ -99,7 +111,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 		CountryHeader: s.CountryHeader,
 		DebugHeaders:  s.DebugHeaders,
 		RateLimits:    s.RateLimits,
-		InternalIPs:   s.InternalIPs,
+		InternalIPs:   s.blocklist.Internal,
 		BlockedIPs:    s.blocklist.IPs, BlockedAgents: s.blocklist.Agents, BlockedReferrers: s.blocklist.Referrers,
 		LimitedASNs: s.blocklist.ASNs, ASNRates: s.blocklist.ASNRates,
 		OperatorTokens: s.operators,
@@ -111,10 +123,22 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 	if e.public, err = net.Listen("tcp", s.Listen); err != nil {
 		return e, fmt.Errorf("--listen: %w", err)
 	}
+	if s.TLSDir != "" {
+		config, err := credential.Public(s.TLSDir, log)
+		if err != nil {
+			return e, configError{fmt.Errorf("--tls-dir: %w", err)}
+		}
+		if config != nil {
+			e.public = tls.NewListener(e.public, config)
+		}
+	}
 	if e.operations, err = net.Listen("tcp", s.OpsListen); err != nil {
 		return e, fmt.Errorf("--ops-listen: %w", err)
 	}
 	if err := e.joinRegion(s); err != nil {
+		return e, err
+	}
+	if err := e.openFiles(s); err != nil {
 		return e, err
 	}
 	e.look()
@@ -151,12 +175,84 @@ func (e *edge) joinRegion(s *settings) (err error) {
 	}
 	e.region, err = peer.OpenRegion(peer.RegionConfig{
 		Gossip: gossip.Config{Region: s.Region, Name: s.Node, Bind: bind, Seeds: s.Seeds, Keys: s.gossipKeys},
-		Listen: e.peers, JudgeLimit: judgeLimit, Log: e.log,
+		Listen: e.peers, JudgeLimit: judgeLimit, Credential: e.credential, Log: e.log,
 	}, node{e.keeper, e.up})
 	if err != nil {
 		return fmt.Errorf("--gossip-listen: %w", err)
 	}
 	e.home.Store(e.region)
+	if at, ok := e.peers.Addr().(*net.TCPAddr); e.credential == nil && ok && !at.IP.IsLoopback() {
+		e.log.Warn("the peer port speaks plain HTTP beyond this machine: give the node a ca.pem in --tls-dir, or keep the network private")
+	}
+	return nil
+}
+
+// openCredential takes up what this node shows other machines.
+func (e *edge) openCredential(s *settings) (err error) {
+	if s.TLSDir != "" {
+		if e.credential, err = credential.Open(s.TLSDir, e.keeper, e.log); err != nil {
+			return configError{fmt.Errorf("--tls-dir: %w", err)}
+		}
+	}
+	for _, core := range s.Core {
+		if u, err := url.Parse(core); err == nil && u.Scheme == "http" && !local(u.Hostname()) {
+			e.log.Warn("this core is called by plain HTTP: whoever is on the way can read this node's secret and the token keys", "core", core)
+		}
+	}
+	return nil
+}
+
+// local reports whether a host is this machine.
+func local(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// reread takes up files of secrets that have changed.
+func (e *edge) reread() {
+	if keys := e.files.keys; keys != nil && e.region != nil {
+		if now := keys.Now(); !sameKeys(now, e.files.ring) {
+			if err := e.region.UseKeys(now); err != nil {
+				e.log.Error("the gossip keys cannot be used", "err", err)
+			} else {
+				e.log.Info("gossip keys replaced", "keys", len(now))
+			}
+			e.files.ring = now
+		}
+	}
+	if tokens := e.files.operators; tokens != nil {
+		e.server.Operators(tokens.Now())
+	}
+}
+
+func sameKeys(a, b [][]byte) bool { return slices.EqualFunc(a, b, bytes.Equal) }
+
+// secrets are files that are read again while the edge runs; nil: not given.
+type secrets struct {
+	keys      *trust.Reread[[][]byte]
+	operators *trust.Reread[[][32]byte]
+	ring      [][]byte // of keys, as in use; only tend uses it
+}
+
+func (e *edge) openFiles(s *settings) (err error) {
+	said := func(flag string) func(error) {
+		return func(err error) {
+			if err != nil {
+				e.log.Error("a file cannot be read again: what it held stays in force", "flag", flag, "err", err)
+			}
+		}
+	}
+	if file := s.GossipKeyFile; file != "" {
+		e.files.ring = s.gossipKeys
+		if e.files.keys, err = trust.Open(func() ([][]byte, error) { return readKeys(file) }, said("--gossip-key-file"), file); err != nil {
+			return configError{fmt.Errorf("--gossip-key-file: %w", err)}
+		}
+	}
+	if file := s.OperatorTokenFile; file != "" {
+		if e.files.operators, err = trust.Open(func() ([][32]byte, error) { return readTokens(file) }, said("--operator-token-file"), file); err != nil {
+			return configError{fmt.Errorf("--operator-token-file: %w", err)}
+		}
+	}
 	return nil
 }
 
@@ -237,6 +333,7 @@ func (e *edge) tend(ctx context.Context) error {
 	defer roll.Stop()
 	for {
 		e.look()
+		e.reread()
 		e.ready.Store(e.ops.Ready())
 		select {
 		case <-ctx.Done():
