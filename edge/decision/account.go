@@ -11,10 +11,11 @@ import (
 // Rate is the denominator of Account.Rho: rates are in millionths.
 const Rate = 1_000_000
 
-// Account is what deciding reads of one budget. Its owner writes it and
-// deciding reads it at the same time; the fields need not agree with each
-// other, since being wrong for a moment costs an offer that is not billed and
-// never money. Left and InFlight are in the budget's unit, events or micros.
+// Account is what deciding reads of one budget. Its owner writes it, and calls
+// Changed when it has; deciding reads it at the same time. The fields need not
+// agree with each other, since being wrong for a moment costs an offer that is
+// not billed and never money. Left and InFlight are in the budget's unit, events
+// or micros.
 type Account struct {
 	Left     atomic.Int64  // may be spent here now: leased, released by pacing, not yet spent
 	InFlight atomic.Int64  // reserved by offers that are not yet viewed (clicked)
@@ -23,6 +24,24 @@ type Account struct {
 	// Elsewhere: the region's other nodes leave this budget to one of them, the
 	// flight's broker, and this is not the one. Left is then 0.
 	Elsewhere atomic.Bool
+
+	of atomic.Pointer[Switch] // of the flight whose budget it is; nil: of none, or no catalog has it yet
+}
+
+// Changed tells deciding that the account was written. Where nobody calls it,
+// deciding notices within a second.
+func (a *Account) Changed() {
+	if s := a.of.Load(); s != nil {
+		s.Changed()
+	}
+}
+
+// belongs says whose account it is.
+func (a *Account) belongs(s *Switch) {
+	if a.of.Load() != s {
+		a.of.Store(s)
+	}
+	s.Changed()
 }
 
 // Room reports whether one more offer, which may debit unit, fits:
@@ -46,11 +65,19 @@ func (a *Account) Room(unit int64) bool {
 }
 
 // Switch is what an operator last said about one flight. The control with the
-// higher version is in force: this one or the catalog's. Who writes it stores
-// State before Version.
+// higher version is in force: this one or the catalog's.
 type Switch struct {
 	State   atomic.Uint32 // catalog.State
 	Version atomic.Uint64
+
+	standing atomic.Uint64 // of the flight, as decisions last found it
+}
+
+// Set says what holds for the flight from a control version on.
+func (s *Switch) Set(state catalog.State, version uint64) {
+	s.State.Store(uint32(state))
+	s.Version.Store(version)
+	s.Changed()
 }
 
 // Books holds the accounts and switches. The same budget, or flight, always
@@ -78,9 +105,15 @@ func (d *days) of(day catalog.Day) *Account {
 	return nil
 }
 
-func (d *days) prepare(books Books, kind lease.Kind, owner uint32, day catalog.Day) {
+// prepare makes the account of a day known; of is the flight's whose cap it is,
+// nil for a publisher's.
+func (d *days) prepare(books Books, kind lease.Kind, owner uint32, day catalog.Day, of *Switch) {
 	slot := &d[uint32(day)%uint32(len(d))]
 	if a := slot.Load(); a == nil || a.day != day {
-		slot.Store(&dayAccount{day, books.Account(lease.Of(kind, owner, int32(day)))})
+		account := books.Account(lease.Of(kind, owner, int32(day)))
+		slot.Store(&dayAccount{day, account})
+		if of != nil {
+			account.belongs(of)
+		}
 	}
 }

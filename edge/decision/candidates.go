@@ -22,21 +22,34 @@ type Shape struct {
 // do not change.
 type Candidates struct {
 	shape Shape
-	tiers [catalog.House + 1][]candidate
+	list  list
+	ends  [catalog.House + 1]int // of each tier in the list
+}
+
+// list is candidates, by tier and id.
+type list struct {
+	positions  []uint32
+	priority   int64   // of each, where there are no priorities
+	priorities []uint8 // empty: all the same
+	factors    []int64 // empty: the flights' own
+}
+
+func (l *list) clear() {
+	l.positions, l.priorities, l.factors = l.positions[:0], l.priorities[:0], l.factors[:0]
+}
+
+// clone is a copy without room to grow.
+func (l *list) clone() list {
+	return list{append([]uint32(nil), l.positions...), l.priority, append([]uint8(nil), l.priorities...), append([]int64(nil), l.factors...)}
 }
 
 // Len is how many flights there are.
-func (set *Candidates) Len() int {
-	n := 0
-	for _, tier := range set.tiers {
-		n += len(tier)
-	}
-	return n
-}
+func (set *Candidates) Len() int { return len(set.list.positions) }
 
 // Cost is about how many bytes a cache keeps alive with the candidates.
 func (set *Candidates) Cost() int64 {
-	return int64(unsafe.Sizeof(*set)) + int64(set.Len())*int64(unsafe.Sizeof(candidate{}))
+	l := &set.list
+	return int64(unsafe.Sizeof(*set)) + 4*int64(len(l.positions)) + int64(len(l.priorities)) + 8*int64(len(l.factors))
 }
 
 // Shape reads a request into the scratch and names its shape. Candidates and
@@ -92,20 +105,14 @@ func (c *Catalog) Candidates(s *Scratch) *Candidates {
 	}
 	c.reach(s)
 	defer s.unmark()
-	s.candidates = s.candidates[:0]
-	var ends [catalog.House + 1]int
-	for tier := range set.tiers {
+	s.list.clear()
+	for tier := range set.ends {
 		if s.query.types.Has(catalog.CampaignType(tier)) {
 			c.collect(s, catalog.CampaignType(tier))
 		}
-		ends[tier] = len(s.candidates)
+		set.ends[tier] = len(s.list.positions)
 	}
-	all := append([]candidate(nil), s.candidates...)
-	from := 0
-	for tier, end := range ends {
-		set.tiers[tier] = all[from:end:end]
-		from = end
-	}
+	set.list = s.list.clone()
 	return set
 }
 
@@ -120,15 +127,16 @@ func (c *Catalog) DecideAmong(set *Candidates, r *Request, s *Scratch, now int64
 	if p := c.begin(r, s, now, seed, out); p == nil {
 		return
 	}
-	n := 0
-	for tier := range set.tiers {
-		n += len(set.tiers[tier])
-		if chooseFlight(set.tiers[tier], r, s, now, seed, out) {
+	m := moment{now, catalog.DayOfMillis(now)}
+	from := 0
+	for tier, end := range set.ends {
+		if c.choose(&set.list, from, end, catalog.CampaignType(tier), r, s, m, seed, out) {
 			s.query.chooseAd(seed, out)
 			return
 		}
+		from = end
 	}
-	out.refuse(n)
+	out.refuse(from)
 }
 
 // Topics appends the ids of the topics, of those that some flight asks for,

@@ -17,6 +17,7 @@ import (
 // goroutines may use it.
 type Catalog struct {
 	snapshot *catalog.Snapshot
+	number   uint64 // among those of this process
 
 	publishers map[string]*Publisher // by slug
 	numbered   []*Publisher          // by index in snapshot.Publishers
@@ -114,6 +115,7 @@ func Compile(s *catalog.Snapshot, books Books, today catalog.Day) (*Catalog, err
 	}
 	c := &Catalog{
 		snapshot:   s,
+		number:     catalogs.Add(1),
 		publishers: make(map[string]*Publisher, len(s.Publishers)),
 		campaigns:  make(map[string]*campaign, len(s.Campaigns)),
 		adSlugs:    make(map[string]*Ad, len(s.Ads)),
@@ -142,12 +144,12 @@ func (c *Catalog) Roll(books Books, today catalog.Day) {
 	for d := today; d <= today+1; d++ {
 		for _, p := range c.publishers {
 			if p.capped(d) {
-				p.days.prepare(books, lease.PublisherDay, p.ID, d)
+				p.days.prepare(books, lease.PublisherDay, p.ID, d, nil)
 			}
 		}
 		for _, f := range c.flightIDs {
 			if f.capped(d) {
-				f.days.prepare(books, lease.FlightDay, f.ID, d)
+				f.days.prepare(books, lease.FlightDay, f.ID, d, f.control)
 			}
 		}
 	}
@@ -318,6 +320,11 @@ func (b *builder) addFlights() {
 		}
 		f.soldViews, f.soldClicks = f.SoldViews, f.SoldClicks
 		f.control = b.books.Switch(f.ID)
+		for _, a := range []*Account{f.Views, f.Clicks} {
+			if a != nil {
+				a.belongs(f.control)
+			}
+		}
 		f.version, f.state = f.Control, f.Flight.State
 		f.paid = f.Campaign.Type == catalog.Paid
 		f.dailyCap = f.DailyCap > 0

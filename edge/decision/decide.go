@@ -4,14 +4,7 @@ import (
 	"math/bits"
 
 	"nearside/sync/catalog"
-	"nearside/sync/pacing"
 )
-
-// chosen is an eligible flight with the weights of those up to it.
-type chosen struct {
-	candidate *candidate
-	upTo      int64
-}
 
 // Decide chooses an ad for a request at now, in unix milliseconds. The same
 // catalog, request, accounts, now and seed give the same outcome. It finds the
@@ -23,21 +16,22 @@ func (c *Catalog) Decide(r *Request, s *Scratch, now int64, seed uint64, out *Ou
 	}
 	c.resolve(r, s, p, now)
 	c.reach(s)
-	s.candidates = s.candidates[:0]
+	s.list.clear()
+	m := moment{now, catalog.DayOfMillis(now)}
 	for tier := catalog.Paid; tier <= catalog.House; tier++ {
 		if !s.query.types.Has(tier) {
 			continue
 		}
-		from := len(s.candidates)
+		from := len(s.list.positions)
 		c.collect(s, tier)
-		if chooseFlight(s.candidates[from:], r, s, now, seed, out) {
+		if c.choose(&s.list, from, len(s.list.positions), tier, r, s, m, seed, out) {
 			s.unmark()
 			s.query.chooseAd(seed, out)
 			return
 		}
 	}
 	s.unmark()
-	out.refuse(len(s.candidates))
+	out.refuse(len(s.list.positions))
 }
 
 func (out *Outcome) refuse(candidates int) {
@@ -82,83 +76,10 @@ func (c *Catalog) current(p *Publisher) *Publisher {
 // scratch but could not be offered, and why. It is valid until the next one.
 func (s *Scratch) Refused() []Refusal { return s.refused }
 
-// chooseFlight draws one of a tier's candidates by weight, and reports whether
-// there was one to draw.
-func chooseFlight(candidates []candidate, r *Request, s *Scratch, now int64, seed uint64, out *Outcome) bool {
-	m := moment{now, catalog.DayOfMillis(now)}
-	s.eligible = s.eligible[:0]
-	total := int64(0)
-	for i := range candidates {
-		weight, reason := candidates[i].weigh(r, s.query.publisher, m)
-		if reason != None {
-			s.refused = append(s.refused, Refusal{candidates[i].flight, reason})
-			continue
-		}
-		total += weight
-		s.eligible = append(s.eligible, chosen{&candidates[i], total})
-	}
-	if total == 0 {
-		return false
-	}
-	drawn := draw(seed, flightDraw, total)
-	low, high := 0, len(s.eligible)-1
-	for low < high {
-		if middle := (low + high) / 2; s.eligible[middle].upTo > drawn {
-			high = middle
-		} else {
-			low = middle + 1
-		}
-	}
-	out.Flight = s.eligible[low].candidate.flight
-	out.Total = total
-	out.Weight = s.eligible[low].upTo
-	if low > 0 {
-		out.Weight -= s.eligible[low-1].upTo
-	}
-	return true
-}
-
 // moment is now, in unix milliseconds, and the day it is on.
 type moment struct {
 	now int64
 	day catalog.Day
-}
-
-// weigh is the weight of a candidate, or the first reason why it may not be
-// offered among those that change from moment to moment, in their order.
-func (c *candidate) weigh(r *Request, p *Publisher, m moment) (int64, Reason) {
-	f := c.flight
-	capped := f.paid && p.capped(m.day)
-	if capped && p.earned(m.day) {
-		return 0, PublisherDailyCap
-	}
-	if reason := f.stopped(m); reason != None {
-		return 0, reason
-	}
-	views, clicks := f.needs(m.now)
-	weight := int64(0)
-	if views > 0 || clicks > 0 {
-		overdue := int64(1)
-		if m.now >= f.schedule.End {
-			overdue = pacing.OverdueFactor(f.schedule.Overdue(m.now))
-		}
-		weight = pacing.Weight(views, clicks, c.factor, overdue, c.priority)
-	}
-	if weight == 0 {
-		return 0, f.whyNoNeed(m.now)
-	}
-	if reason := f.refusesMoney(views, clicks, m.day); reason != None {
-		return 0, reason
-	}
-	if capped && !p.affords(f.price, m.day) {
-		return 0, Lease
-	}
-	if len(r.Capped)+len(r.Taken) > 0 || r.Alone != 0 {
-		if reason := f.refusesClient(r); reason != None {
-			return 0, reason
-		}
-	}
-	return weight, None
 }
 
 // stopped says whether the flight may not be offered at all at a moment.

@@ -104,8 +104,7 @@ func (c *Catalog) Refusals(r *Request, s *Scratch, now int64, refused func(*Flig
 // reasons that stay the same while a catalog is in force and those that do not
 // are found apart; their order is that of the constants.
 func (f *Flight) judge(r *Request, q *query, m moment) (int64, Reason) {
-	c := candidate{f, f.factorOn(q.publisher), q.priorityOf(f)}
-	weight, reason := c.weigh(r, q.publisher, m)
+	weight, reason := f.weigh(f.factorOn(q.publisher), q.priorityOf(f), r, q.publisher, m)
 	if stays := f.judgeShape(q); stays != None && (reason == None || stays < reason) {
 		reason = stays
 	}

@@ -31,6 +31,7 @@ type posting []uint32
 // flight's targeting is checked flight by flight.
 type index struct {
 	flights []*Flight // by position; nil where a tier is padded
+	heads   []head    // by position
 	tiers   [catalog.House + 2]int
 	// tiers[t] is the first word of tier t, tiers[t+1] where it ends.
 
@@ -139,6 +140,12 @@ func (b *builder) position(x *index) {
 	x.pad()
 	for ; tier < len(x.tiers)-1; tier++ {
 		x.tiers[tier+1] = len(x.flights) / 64
+	}
+	x.heads = make([]head, len(x.flights))
+	for position, f := range x.flights {
+		if f != nil {
+			x.heads[position] = head{f.control, f.factor}
+		}
 	}
 }
 
@@ -270,21 +277,20 @@ func (b bitset) grow(n int) bitset {
 // ready; keep one per worker, or pool them: after the first decisions with a
 // catalog it no longer grows.
 type Scratch struct {
-	query      query
-	shape      Shape
-	buffer     []byte
-	reached    bitset // by position; zero between decisions
-	words      bitset // the words of reached that are not zero
-	candidates []candidate
-	eligible   []chosen
-	refused    []Refusal
+	query   query
+	shape   Shape
+	buffer  []byte
+	reached bitset // by position; zero between decisions
+	words   bitset // the words of reached that are not zero
+	list    list
+	upTo    []int64
+	refused []Refusal
 }
 
-// candidate is a flight that a request's shape does not refuse.
-type candidate struct {
-	flight   *Flight
-	factor   int64
-	priority int64
+// head is what every decision that considers a flight reads of it.
+type head struct {
+	control *Switch
+	factor  int64
 }
 
 // resolve fills the scratch's query from a request.
@@ -426,6 +432,12 @@ func (c *Catalog) collect(s *Scratch, tier catalog.CampaignType) {
 		device = x.devices[1]
 	}
 	weekday := x.weekdays[q.weekday]
+	l := &s.list
+	one := len(q.placements) == 1
+	if one {
+		l.priority = q.placements[0].priority
+	}
+	own := q.publisher.SampledCTR <= 0
 	end := x.tiers[tier+1]
 	for w := s.next(x, x.tiers[tier], end); w < end; w = s.next(x, w+1, end) {
 		match := (x.open[w] | s.reached[w]) & countries[w] & device[w] & weekday[w]
@@ -439,7 +451,13 @@ func (c *Catalog) collect(s *Scratch, tier catalog.CampaignType) {
 			if f.targets.residual && !f.matches(q) {
 				continue
 			}
-			s.candidates = append(s.candidates, candidate{f, f.factorOn(q.publisher), q.priority(x, position)})
+			l.positions = append(l.positions, uint32(position))
+			if !one {
+				l.priorities = append(l.priorities, uint8(q.priority(x, position)))
+			}
+			if !own {
+				l.factors = append(l.factors, f.factorOn(q.publisher))
+			}
 		}
 	}
 }
@@ -465,9 +483,6 @@ func (q *query) ofTypes(x *index, w int) uint64 {
 // priority is the highest of the placements that a live ad of the flight
 // matches.
 func (q *query) priority(x *index, position int) int64 {
-	if len(q.placements) == 1 {
-		return q.placements[0].priority
-	}
 	highest := int64(1)
 	for _, p := range q.placements {
 		if p.priority > highest && p.adType >= 0 && x.adTypes[p.adType].has(position) {

@@ -53,6 +53,9 @@ type Request struct {
 	Alone  uint32
 }
 
+// restricted reports whether client or page have had something already.
+func (r *Request) restricted() bool { return len(r.Capped)+len(r.Taken) > 0 || r.Alone != 0 }
+
 // Outcome is a decision. Its pointers belong to the catalog and stay valid.
 type Outcome struct {
 	Filled    bool

@@ -87,6 +87,7 @@ func (a *account) reserve(now, amount int64) {
 	a.reserved[now/slotMillis&(slots-1)].Add(amount)
 	a.InFlight.Add(amount)
 	a.offered.Add(amount)
+	a.Changed()
 }
 
 // release gives back the reservation of an offer that was viewed (clicked). An
@@ -101,6 +102,7 @@ func (a *account) release(issued, amount int64) {
 	if r := &a.reserved[slot&(slots-1)]; r.Load() >= amount {
 		r.Add(-amount)
 		a.InFlight.Add(-amount)
+		a.Changed()
 	}
 }
 
@@ -121,6 +123,7 @@ func (a *account) expire(until int64) {
 	for slot := max(from+1, to-slots+1); slot <= to; slot++ {
 		if n := a.reserved[slot&(slots-1)].Swap(0); n != 0 {
 			a.InFlight.Add(-n)
+			a.Changed()
 			a.ended += float64(n)
 		}
 	}
@@ -158,7 +161,6 @@ func (a *account) endgame(t lease.Totals) bool {
 // refresh sets what deciding reads. stopped: paid ads are not offered now.
 func (a *account) refresh(t lease.Totals, now int64, stopped bool) {
 	settled := a.settled(t)
-	a.Settled.Store(settled)
 	left := t.Available()
 	if p := a.plan; p != nil && left > 0 {
 		if p.sold > 0 {
@@ -168,12 +170,24 @@ func (a *account) refresh(t lease.Totals, now int64, stopped bool) {
 			left = 0
 		}
 	}
-	a.Left.Store(max(left, 0))
+	left = max(left, 0)
 	rho := a.rho()
 	if a.endgame(t) {
 		rho = lease.Full
 	}
-	a.Rho.Store(uint32(rho))
+	a.show(left, settled, uint32(rho))
+}
+
+// show lets deciding know, which is told as seldom as possible: it would have to
+// look again.
+func (a *account) show(left, settled int64, rho uint32) {
+	if a.Left.Load() == left && a.Settled.Load() == settled && a.Rho.Load() == rho {
+		return
+	}
+	a.Left.Store(left)
+	a.Settled.Store(settled)
+	a.Rho.Store(rho)
+	a.Changed()
 }
 
 // released is what pacing lets go here now: this node's share of what may have

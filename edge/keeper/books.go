@@ -105,9 +105,7 @@ func (k *Keeper) Switch(flight uint32) *decision.Switch {
 }
 
 func (k *Keeper) tell(c holder.Control) {
-	s := k.Switch(c.Flight)
-	s.State.Store(uint32(c.State))
-	s.Version.Store(c.Version)
+	k.Switch(c.Flight).Set(catalog.State(c.State), c.Version)
 }
 
 // tellSwitches sets every switch to what the holder knows.

@@ -201,6 +201,7 @@ func (k *Keeper) settle(b *book, e *holder.Event, v Verdict) {
 			if a.Left.Add(-d.Amount) < 0 {
 				a.Left.Store(0)
 			}
+			a.Changed()
 		}
 	}
 }

@@ -71,6 +71,7 @@ func (k *Keeper) refresh(a *account, now int64) {
 	if away := k.elsewhere(a, now); away != a.away {
 		a.away = away
 		a.Elsewhere.Store(away)
+		a.Changed()
 		a.begun = a.begun && away // a new broker expects the plan's demand
 	}
 	a.refresh(t, now, k.offline || k.tight)

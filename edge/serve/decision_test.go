@@ -388,8 +388,7 @@ func TestSticky(t *testing.T) {
 		{"another priority", q + "&priorities=2", nil, nil, false},
 		{"forced", q + "&force_ad=ad-views", nil, nil, false},
 		{"the flight was paused", q, func(w *world) {
-			w.books.Switch(1).State.Store(uint32(catalog.Pause))
-			w.books.Switch(1).Version.Store(9)
+			w.books.Switch(1).Set(catalog.Pause, 9)
 		}, nil, false},
 		{"a new catalog", q, func(w *world) { w.apply(sample()) }, nil, false},
 		{"a publisher without cache_ads", ask1, nil, nil, false},
@@ -409,8 +408,7 @@ func TestSticky(t *testing.T) {
 			if div := strings.Contains(tt.query, "div_ids=b"); div && second["div_id"] != "b" {
 				t.Errorf("div_id %v", second["div_id"])
 			}
-			w.books.Switch(1).State.Store(0)
-			w.books.Switch(1).Version.Store(0)
+			w.books.Switch(1).Set(catalog.Run, 0)
 		})
 	}
 }
@@ -438,8 +436,7 @@ func TestTallyAndStats(t *testing.T) {
 	w.get(decisionPath+"?"+ask1+"&campaign_types=community", "X-Forwarded-For", "127.0.0.1")
 	w.get(decisionPath)
 	w.books.Account(0) // no effect
-	w.books.Switch(1).State.Store(uint32(catalog.Pause))
-	w.books.Switch(1).Version.Store(9)
+	w.books.Switch(1).Set(catalog.Pause, 9)
 	w.get(decisionPath + "?" + ask1 + "&campaign_types=paid")
 	got := fmt.Sprint(w.tally.decisions, w.tally.refusals)
 	if want := "map[1//0:1 1/US/0:1 1/US/1:1] map[1/paused:1 2/ad_type:1 3/ad_type:1 4/ad_type:1 6/not_live:1]"; got != want {

@@ -118,11 +118,20 @@ func Factor(multiplier int32, ecpm catalog.Micros) int64 {
 // Weight is how much a flight counts in the choice between flights; factor is
 // from Factor and overdue from OverdueFactor. It is 0 where nothing is needed.
 func Weight(viewsNeed, clicksNeed, factor, overdue, priority int64) int64 {
+	return WeightOf(Base(viewsNeed, clicksNeed), factor, overdue, priority)
+}
+
+// Base is ceil(viewsNeed / 1000) + clicksNeed.
+func Base(viewsNeed, clicksNeed int64) uint64 {
 	views := (max(0, viewsNeed) + 999) / 1000
 	if viewsNeed > math.MaxInt64-999 {
 		views = math.MaxInt64 / 1000
 	}
-	base := uint64(views) + uint64(max(0, clicksNeed))
+	return uint64(views) + uint64(max(0, clicksNeed))
+}
+
+// WeightOf is Weight of a need whose Base is known.
+func WeightOf(base uint64, factor, overdue, priority int64) int64 {
 	high, low := bits.Mul64(base, uint64(max(0, factor)))
 	if high != 0 {
 		return MaxWeight

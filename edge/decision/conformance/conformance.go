@@ -109,9 +109,7 @@ func (c *Case) Books() decision.Books {
 		a.Elsewhere.Store(state.Elsewhere)
 	}
 	for flight, control := range c.Controls {
-		s := b.Switch(flight)
-		s.State.Store(uint32(control.State))
-		s.Version.Store(control.Version)
+		b.Switch(flight).Set(control.State, control.Version)
 	}
 	return b
 }

@@ -1,0 +1,181 @@
+package decision
+
+import (
+	"sync/atomic"
+
+	"nearside/sync/catalog"
+	"nearside/sync/pacing"
+)
+
+// A flight's standing is what of weighing it is the same for every request: why
+// it may not be offered now, or the base of its weight. Most of the time it is
+// also the same as for the request before, so it is kept in 8 bytes of the
+// flight's Switch, and a decision reads those instead of schedule, controls and
+// accounts. It is good
+//
+//   - for one catalog and one second: starts, ends, days and pacing intervals
+//     begin with a second, so that nothing else happens within one;
+//   - until an account of the flight, or its switch, has Changed.
+//
+// From the lowest bit on: the base, the reason, a count of changes, and a tag
+// that is another one for every second and catalog.
+const (
+	baseBits   = 32
+	reasonBits = 6
+	changeBits = 5
+	tagBits    = 64 - changesEnd
+
+	reasonAt   = baseBits
+	changesAt  = reasonAt + reasonBits
+	changesEnd = changesAt + changeBits
+
+	baseMask    = 1<<baseBits - 1
+	reasonMask  = 1<<reasonBits - 1
+	changesMask = (1<<changeBits - 1) << changesAt
+	tagMask     = (1<<tagBits - 1) << changesEnd
+
+	// unfit in place of a reason says that the flight has to be weighed each
+	// time: it is overdue, or needs more than fits.
+	unfit = reasonMask
+)
+
+// There must be a number left that is no reason.
+var _ [unfit - reasons]struct{}
+
+// Changed tells deciding that the switch, or an account of its flight, was written.
+func (s *Switch) Changed() {
+	for {
+		old := s.standing.Load()
+		if s.standing.CompareAndSwap(old, (old+1<<changesAt)&changesMask) {
+			return
+		}
+	}
+}
+
+// catalogs numbers them, for tags.
+var catalogs atomic.Uint64
+
+// tag is that of the second of now. It is never 0: nothing kept has that.
+func (c *Catalog) tag(now int64) uint64 {
+	return ((uint64(now/1000)+c.number*0x9e3779b97f4a7c15>>(64-tagBits))%(1<<tagBits-1) + 1) << changesEnd
+}
+
+// stands finds a flight's standing and keeps it, unless something has changed
+// meanwhile.
+func (f *Flight) stands(m moment, tag uint64) uint64 {
+	old := f.control.standing.Load()
+	base, overdue, reason := f.stand(m)
+	if overdue != 1 || base > baseMask {
+		base, reason = 0, unfit
+	}
+	s := tag | old&changesMask | uint64(reason)<<reasonAt | base
+	f.control.standing.CompareAndSwap(old, s)
+	return s
+}
+
+// stand is why the flight may not be offered, or the base of its weight and
+// what being overdue multiplies it by. Reasons are found in their order.
+func (f *Flight) stand(m moment) (base uint64, overdue int64, reason Reason) {
+	if reason := f.stopped(m); reason != None {
+		return 0, 1, reason
+	}
+	views, clicks := f.needs(m.now)
+	if base = pacing.Base(views, clicks); base == 0 || f.factor == 0 {
+		return 0, 1, f.whyNoNeed(m.now)
+	}
+	if reason := f.refusesMoney(views, clicks, m.day); reason != None {
+		return 0, 1, reason
+	}
+	overdue = 1
+	if m.now >= f.schedule.End {
+		overdue = pacing.OverdueFactor(f.schedule.Overdue(m.now))
+	}
+	return base, overdue, None
+}
+
+// weigh is the weight of a flight whose factor and priority are known, or the
+// first reason why it may not be offered among those that change from moment to
+// moment, in their order.
+func (f *Flight) weigh(factor, priority int64, r *Request, p *Publisher, m moment) (int64, Reason) {
+	capped := f.paid && p.capped(m.day)
+	if capped && p.earned(m.day) {
+		return 0, PublisherDailyCap
+	}
+	base, overdue, reason := f.stand(m)
+	if reason != None {
+		return 0, reason
+	}
+	if capped && !p.affords(f.price, m.day) {
+		return 0, Lease
+	}
+	if r.restricted() {
+		if reason := f.refusesClient(r); reason != None {
+			return 0, reason
+		}
+	}
+	return pacing.WeightOf(base, factor, overdue, priority), None
+}
+
+// choose draws one of a tier's candidates by weight, those of the list between
+// from and to, and reports whether there was one to draw.
+func (c *Catalog) choose(l *list, from, to int, tier catalog.CampaignType, r *Request, s *Scratch, m moment, seed uint64, out *Outcome) bool {
+	n := to - from
+	if n == 0 {
+		return false
+	}
+	if cap(s.upTo) < n {
+		s.upTo = make([]int64, n, 2*n)
+	}
+	upTo := s.upTo[:n] // the weights of the candidates up to each
+	positions := l.positions[from:to]
+	p := s.query.publisher
+	// What one request or publisher has more to say, standings do not know.
+	each := r.restricted() || tier == catalog.Paid && p.capped(m.day)
+	tag := c.tag(m.now)
+	total, priority := int64(0), l.priority
+	for i, position := range positions {
+		h := &c.index.heads[position]
+		standing := h.control.standing.Load()
+		if standing&tagMask != tag {
+			standing = c.index.flights[position].stands(m, tag)
+		}
+		factor := h.factor
+		if len(l.factors) > 0 {
+			factor = l.factors[from+i]
+		}
+		if len(l.priorities) > 0 {
+			priority = int64(l.priorities[from+i])
+		}
+		weight, reason := int64(0), Reason(standing>>reasonAt&reasonMask)
+		switch {
+		case each || reason == unfit:
+			weight, reason = c.index.flights[position].weigh(factor, priority, r, p, m)
+		case reason == None:
+			weight = pacing.WeightOf(standing&baseMask, factor, 1, priority)
+		}
+		if reason != None {
+			s.refused = append(s.refused, Refusal{c.index.flights[position], reason})
+		}
+		total += weight
+		upTo[i] = total
+	}
+	if total == 0 {
+		return false
+	}
+	drawn := draw(seed, flightDraw, total)
+	low, high := 0, n-1
+	for low < high {
+		if middle := (low + high) / 2; upTo[middle] > drawn {
+			high = middle
+		} else {
+			low = middle + 1
+		}
+	}
+	out.Flight = c.index.flights[positions[low]]
+	out.Total = total
+	out.Weight = upTo[low]
+	if low > 0 {
+		out.Weight -= upTo[low-1]
+	}
+	return true
+}
