@@ -410,14 +410,19 @@ func (s *Server) renewal(ctx context.Context, c caller, trusts []byte) bool {
 
 // HandIn implements wireconnect.ExchangeHandler.
 func (s *Server) HandIn(ctx context.Context, r *wire.HandInRequest) (*wire.HandInResponse, error) {
-	if err := own(ctx, r.GetHolder()); err != nil {
-		return nil, err
+	by := callerOf(ctx).holder
+	if by == 0 {
+		return nil, errDenied
 	}
 	if err := ledger.ValidateHandIn(r); err != nil {
 		return nil, s.invalid(err)
 	}
-	response, err := ledger.HandIn(ctx, s.store, r, time.Now().UnixMilli())
+	response, err := ledger.HandInBy(ctx, s.store, r, by, time.Now().UnixMilli())
 	switch {
+	case errors.Is(err, ledger.ErrStranger):
+		return nil, connect.NewError(connect.CodePermissionDenied, err)
+	case errors.Is(err, ledger.ErrNoHolder):
+		return nil, connect.NewError(connect.CodeNotFound, err)
 	case errors.Is(err, ledger.ErrNotFenced):
 		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
 	case errors.Is(err, ledger.ErrBehind), errors.Is(err, ledger.ErrRetired): // asking again will not help
@@ -426,7 +431,10 @@ func (s *Server) HandIn(ctx context.Context, r *wire.HandInRequest) (*wire.HandI
 		s.log.Error("cannot take a hand-in", "holder", r.GetHolder(), "error", err)
 		return nil, away()
 	}
-	s.log.Info("handed in", "holder", r.GetHolder(), "windows", len(r.GetWindows()), "late", len(r.GetLate()), "last", r.GetLast())
+	if by != r.GetHolder() && len(r.GetWindows())+len(r.GetLate()) == 0 && !r.GetLast() {
+		return response, nil // it only asked
+	}
+	s.log.Info("handed in", "holder", r.GetHolder(), "by", by, "windows", len(r.GetWindows()), "late", len(r.GetLate()), "last", r.GetLast())
 	s.wakeSweep()
 	return response, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"connectrpc.com/connect"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
 	"nearside/core/ledger"
 	"nearside/dev/testpg"
@@ -186,6 +187,23 @@ func (c *core) join(name string) *node {
 		c.t.Fatalf("register %s: %v", name, err)
 	}
 	return &node{r.GetHolder(), r.GetSecret(), c.client(r.GetSecret())}
+}
+
+func (c *core) joinIn(region, name string) *node {
+	c.t.Helper()
+	registration := registration(name)
+	registration.Region = region
+	r, err := c.client(joinToken).Register(c.t.Context(), registration)
+	if err != nil {
+		c.t.Fatalf("register %s: %v", name, err)
+	}
+	return &node{r.GetHolder(), r.GetSecret(), c.client(r.GetSecret())}
+}
+
+func withProof(r *wire.HandInRequest, proof *wire.Cursor) *wire.HandInRequest {
+	r = proto.CloneOf(r)
+	r.Proof = proof
+	return r
 }
 
 func registration(name string) *wire.RegisterRequest {
@@ -633,8 +651,23 @@ func TestAFencedHolderHandsInAndIsJudged(t *testing.T) {
 		t.Fatal(err)
 	}
 	behind := &wire.HandInRequest{Holder: n.id, Windows: []*wire.Window{{Boot: 1, Next: 8, Bits: make([]byte, 2)}}, Last: true}
-	if _, err := away.HandIn(t.Context(), behind); connect.CodeOf(err) != connect.CodePermissionDenied {
-		t.Errorf("handed in by another: %v", err)
+	for _, c := range []struct {
+		name string
+		by   *node
+		what *wire.HandInRequest
+		want connect.Code // 0: taken
+	}{
+		{"a node of another region", c.joinIn("eu", "far"), behind, connect.CodePermissionDenied},
+		{"a node of the region with a copy of another history", away, withProof(behind, &wire.Cursor{Batch: 3, Position: 3, Hash: []byte("another")}), connect.CodeOutOfRange},
+		{"of a holder that nobody knows", away, &wire.HandInRequest{Holder: 999}, connect.CodeNotFound},
+		{"a node of the region that asks", away, &wire.HandInRequest{Holder: n.id}, 0},
+	} {
+		if _, err := c.by.HandIn(t.Context(), c.what); err == nil != (c.want == 0) || err != nil && connect.CodeOf(err) != c.want {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
+	if open, err := n.HandIn(t.Context(), &wire.HandInRequest{Holder: away.id}); connect.CodeOf(err) != connect.CodePermissionDenied {
+		t.Errorf("a fenced node asked for another: %v, %v", open, err)
 	}
 	if _, err := n.HandIn(t.Context(), behind); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"nearside/sync/exchange"
@@ -16,6 +17,7 @@ var (
 	ErrNotOpen   = errors.New("the holder is not open")
 	ErrNotFenced = errors.New("the holder is not fenced")
 	ErrRetired   = errors.New("the holder was closed too long ago")
+	ErrStranger  = errors.New("only the holder itself, or an open holder of its region, may hand it in")
 	ErrBehind    = errors.New("this copy of the journal ends before the core's cursor, or is of another history")
 )
 
@@ -180,7 +182,7 @@ func retire(ctx context.Context, store Store, holder uint32, now int64) error {
 
 // ValidateHandIn says what of a hand-in no holder of ours could have sent.
 func ValidateHandIn(r *wire.HandInRequest) error {
-	if err := errors.Join(id(r.GetHolder(), 1, "holder"), cursor(r.GetSeal(), 0, "seal")); err != nil {
+	if err := errors.Join(id(r.GetHolder(), 1, "holder"), cursor(r.GetSeal(), 0, "seal"), cursor(r.GetProof(), 0, "proof")); err != nil {
 		return err
 	}
 	for i, e := range r.GetLate() {
@@ -196,38 +198,84 @@ func ValidateHandIn(r *wire.HandInRequest) error {
 // the one with last set ends it. A copy that ends before the cursor counts as
 // none: ErrBehind.
 func HandIn(ctx context.Context, store Store, r *wire.HandInRequest, now int64) (*wire.HandInResponse, error) {
+	return HandInBy(ctx, store, r, r.GetHolder(), now)
+}
+
+// HandInBy is HandIn by another holder, which kept a copy of the journal. It must
+// be open and of the same region: ErrStranger. What it hands in must come with a
+// proof that the copy has the batch of the core's cursor; without content, it
+// asks for that batch's number, or hears that the holder is open.
+//
+// Journal and copies may all be handed in, in any order: an event counts once,
+// and a boot keeps the window that its holder gave, or else the first.
+func HandInBy(ctx context.Context, store Store, r *wire.HandInRequest, by uint32, now int64) (*wire.HandInResponse, error) {
 	var response *wire.HandInResponse
+	peer := by != r.GetHolder()
 	err := store.Update(ctx, func(tx Tx) error {
-		needs := Needs{Holders: []uint32{r.GetHolder()}}
+		needs := Needs{Holders: []uint32{r.GetHolder(), by}}
 		for _, e := range r.GetLate() {
 			needs.Events = append(needs.Events, keyOf(e))
+		}
+		if peer && len(r.GetWindows()) > 0 {
+			needs.Docket = r.GetHolder()
 		}
 		needs.sort()
 		s, h, err := load(ctx, tx, needs, r.GetHolder(), now)
 		if err != nil {
 			return err
 		}
-		if h.State == Open {
-			return fmt.Errorf("hand in holder %d, which is open: %w", h.ID, ErrNotFenced)
-		}
 		if h.Retired {
 			return fmt.Errorf("hand in holder %d: %w", h.ID, ErrRetired)
 		}
-		switch exchange.Compare(r.GetSeal(), h.Cursor()) {
-		case exchange.Behind, exchange.Another:
-			return fmt.Errorf("hand in holder %d at %s, the core is at %s: %w", h.ID, exchange.Describe(r.GetSeal()), exchange.Describe(h.Cursor()), ErrBehind)
+		if peer {
+			if response, err = s.handInOfPeer(h, by, r); response != nil || err != nil {
+				return err
+			}
+		} else if err := handInOfHolder(h, r); err != nil {
+			return err
 		}
 		response = &wire.HandInResponse{Cursor: h.Cursor()}
-		if h.HandedIn { // the answer was lost
-			return nil
-		}
 		s.holders[h.ID] = true
-		s.keepWindows(h, r.GetWindows())
-		h.HandedIn = r.GetLast()
+		windows := r.GetWindows()
+		if peer {
+			windows = slices.DeleteFunc(slices.Clone(windows), func(w *wire.Window) bool { return s.Windows[w.GetBoot()] != nil })
+		}
+		s.keepWindows(h, windows)
+		h.HandedIn = h.HandedIn || r.GetLast()
 		for _, e := range r.GetLate() {
 			s.foreign(h, e)
 		}
 		return tx.Write(ctx, s.changes())
 	})
 	return response, err
+}
+
+// handInOfHolder says why a holder's own word is not taken.
+func handInOfHolder(h *Holder, r *wire.HandInRequest) error {
+	if h.State == Open {
+		return fmt.Errorf("hand in holder %d, which is open: %w", h.ID, ErrNotFenced)
+	}
+	switch exchange.Compare(r.GetSeal(), h.Cursor()) {
+	case exchange.Behind, exchange.Another:
+		return fmt.Errorf("hand in holder %d at %s, the core is at %s: %w", h.ID, exchange.Describe(r.GetSeal()), exchange.Describe(h.Cursor()), ErrBehind)
+	}
+	return nil
+}
+
+// handInOfPeer says why a peer's word is not taken, or what it is told without
+// giving any.
+func (s *step) handInOfPeer(h *Holder, by uint32, r *wire.HandInRequest) (*wire.HandInResponse, error) {
+	sender := s.Holders[by]
+	if sender == nil || sender.State != Open || sender.Region != h.Region {
+		return nil, fmt.Errorf("hand in holder %d by holder %d: %w", h.ID, by, ErrStranger)
+	}
+	asks := len(r.GetWindows())+len(r.GetLate()) == 0 && !r.GetLast()
+	if h.State == Open || asks {
+		return &wire.HandInResponse{Cursor: &wire.Cursor{Batch: h.Batch}, Open: h.State == Open}, nil
+	}
+	if exchange.Compare(r.GetProof(), h.Cursor()) != exchange.Same {
+		return nil, fmt.Errorf("hand in holder %d by holder %d, whose copy has %s, the core is at %s: %w",
+			h.ID, by, exchange.Describe(r.GetProof()), exchange.Describe(h.Cursor()), ErrBehind)
+	}
+	return nil, nil
 }

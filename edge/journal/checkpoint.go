@@ -49,6 +49,9 @@ func (j *Journal) SaveCheckpoint(state []byte, pos Position, hash Hash) error {
 		return j.poison(fmt.Errorf("checkpoint at %d: %w", pos, err))
 	}
 	j.saved = at
+	j.mu.Lock()
+	j.shown = at
+	j.mu.Unlock()
 	j.stats.Checkpoints.Add(1)
 	j.stats.CheckpointBytes.Add(uint64(len(head) + len(state) + len(sum)))
 	j.stats.CheckpointNanos.Add(uint64(time.Since(start)))

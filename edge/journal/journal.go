@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,11 @@ type Options struct {
 	// Gather is called by the Wait of an Inline journal before it writes, without
 	// a lock: others may append to the group meanwhile. nil: nothing.
 	Gather func()
+	// Tail is how many bytes of the newest frames are kept in memory for Frames,
+	// and Written is called, without a lock, before each is written: a replica
+	// can then be as far as the disk is. 0: none.
+	Tail    int
+	Written func()
 	// Rand names a new journal; default crypto/rand.
 	Rand io.Reader
 	// Every is how often free space is looked at; default 1 s.
@@ -90,6 +96,8 @@ type Journal struct {
 	boundaries []boundary // the newest, ascending; the last one is durable
 	cur        segment    // the open segment
 	segments   []segment  // with those before it, ascending; the last is cur
+	tail       tail       // the newest frames, where Options.Tail asks for them
+	shown      boundary   // saved, for those who do not want to wait for a checkpoint
 	spares     []string   // ready to become segments
 	spareNext  uint64     // number for the next spare's name
 	spareErr   error      // why the last try to make a spare failed
@@ -355,6 +363,15 @@ func (j *Journal) commit() error {
 		}
 	}
 	hash := finishFrame(g.buf, j.cur.seed, before.hash, g.last)
+	if j.opts.Tail > 0 {
+		body := bytes.Clone(g.buf[frameHeader:])
+		j.mu.Lock()
+		j.remember(before, Frame{g.last, hash, body})
+		j.mu.Unlock()
+		if j.opts.Written != nil {
+			j.opts.Written()
+		}
+	}
 	g.buf = append(g.buf, padding[:int(size)-len(g.buf)]...)
 	if _, err := j.cur.file.WriteAt(g.buf, j.cur.end); err != nil {
 		return j.poison(fmt.Errorf("write %s at %d: %w", j.cur.name, j.cur.end, err))

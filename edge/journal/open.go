@@ -125,7 +125,7 @@ func (j *Journal) recover() error {
 		}
 		j.recovered, j.state = at, state
 	}
-	j.saved = j.recovered
+	j.saved, j.shown = j.recovered, j.recovered
 	end, data, err := j.verify()
 	if err != nil {
 		return err

@@ -29,17 +29,28 @@ func (k *Keeper) Former() []statedir.Former {
 // FormerSeal is the last batch that a former holder sealed.
 func (k *Keeper) FormerSeal(f statedir.Former) (seal *wire.Cursor, err error) {
 	err = k.readFormer(f, func(j *journal.Journal) error {
-		st, err := replay(j, f.Holder, nil, nil)
+		seals, err := Seals(j, f.Holder)
 		if err != nil {
 			return err
 		}
-		seal = st.Acked()
-		if sealed := st.Sealed(); len(sealed) > 0 {
-			seal = sealed[len(sealed)-1].GetSeal()
-		}
+		seal = seals[len(seals)-1]
 		return nil
 	})
 	return seal, err
+}
+
+// Seals are the last batch of a journal that its holder knew to be applied, and
+// those sealed after it.
+func Seals(j source, id uint32) ([]*wire.Cursor, error) {
+	st, err := replay(j, id, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	list := []*wire.Cursor{st.Acked()}
+	for _, b := range st.Sealed() {
+		list = append(list, b.GetSeal())
+	}
+	return list, nil
 }
 
 // HandIn reads a former holder's journal: its windows as of the core's cursor,
@@ -49,28 +60,34 @@ func (k *Keeper) FormerSeal(f statedir.Former) (seal *wire.Cursor, err error) {
 // of the present one, and are durable when HandIn returns.
 func (k *Keeper) HandIn(ctx context.Context, f statedir.Former, cursor *wire.Cursor, windows func([]*wire.Window) error, late func([]*wire.Event) error) error {
 	return k.readFormer(f, func(j *journal.Journal) error {
-		h := handIn{k: k, f: f, cursor: cursor, windows: windows, late: late}
-		if _, err := replay(j, f.Holder, h.reached, h.record); err != nil {
-			return err
-		}
-		if !h.found {
-			return ErrBehind
-		}
-		if err := h.flush(); err != nil {
-			return err
-		}
-		if h.adopted == nil {
-			return nil
-		}
-		_, err := k.wait(ctx, h.adopted, h.pos)
-		return err
+		return k.HandInFrom(ctx, j, f.Holder, cursor, windows, late)
 	})
 }
 
-// handIn is one reading of a former holder's journal.
+// HandInFrom reads a lost holder's journal, or the copy that a peer kept of it,
+// as HandIn does.
+func (k *Keeper) HandInFrom(ctx context.Context, j source, id uint32, cursor *wire.Cursor, windows func([]*wire.Window) error, late func([]*wire.Event) error) error {
+	h := handIn{k: k, holder: id, cursor: cursor, windows: windows, late: late}
+	if _, err := replay(j, id, h.reached, h.record); err != nil {
+		return err
+	}
+	if !h.found {
+		return ErrBehind
+	}
+	if err := h.flush(); err != nil {
+		return err
+	}
+	if h.adopted == nil {
+		return nil
+	}
+	_, err := k.wait(ctx, h.adopted, h.pos)
+	return err
+}
+
+// handIn is one reading of a lost holder's journal.
 type handIn struct {
 	k       *Keeper
-	f       statedir.Former
+	holder  uint32
 	cursor  *wire.Cursor
 	windows func([]*wire.Window) error
 	late    func([]*wire.Event) error
@@ -89,7 +106,7 @@ func (h *handIn) reached(st *holder.State) error {
 	}
 	if st.Batch() > h.cursor.GetBatch() {
 		// The core has lost batches since; what they told of stays judged.
-		h.k.cfg.Log.Warn("handing in windows later than the core's cursor", "holder", h.f.Holder, "batch", st.Batch(), "cursor", h.cursor.GetBatch())
+		h.k.cfg.Log.Warn("handing in windows later than the core's cursor", "holder", h.holder, "batch", st.Batch(), "cursor", h.cursor.GetBatch())
 	}
 	h.found = true
 	h.boot, _ = st.Current()
@@ -110,7 +127,7 @@ func (h *handIn) record(st *holder.State, rec []byte) error {
 	switch {
 	case err != nil || !ok:
 		return err
-	case e.Holder != h.f.Holder:
+	case e.Holder != h.holder:
 		h.adopted, h.pos, _, err = h.k.step(&e)
 		return err
 	}

@@ -51,6 +51,20 @@ type Config struct {
 	// Home asks the peer that is an event's home to judge it. An error leaves
 	// the event to go through the core. nil: this region has one node.
 	Home func(context.Context, *wire.Event) (outcome uint32, err error)
+	// Replica keeps what is journalled on a second disk; nil: there is none.
+	Replica Replica
+}
+
+// Replica is the keeper's line to the peer that keeps a copy of its journal:
+// edge/replica's Line.
+type Replica interface {
+	// Use says which journal is the holder's now; nil: none.
+	Use(holder uint32, j *journal.Journal)
+	// Wait returns when the record at pos is durable at the peer, or the holder
+	// is alone.
+	Wait(ctx context.Context, j *journal.Journal, pos journal.Position) error
+	// Alone reports whether the journal is on one disk only.
+	Alone() bool
 }
 
 func (c *Config) defaults() {
@@ -227,6 +241,7 @@ func (k *Keeper) open(ctx context.Context) error {
 		return err
 	}
 	k.book = b
+	k.replicate(b)
 	k.tellSwitches()
 	if b.st.Fenced() || b.st.Closed() {
 		return nil
@@ -275,9 +290,15 @@ func (k *Keeper) openBook(id uint32, generation uint64, now time.Time) (*book, e
 	return b, nil
 }
 
+// source is a journal to be replayed: one's own, or the copy of a peer's.
+type source interface {
+	Checkpoint() (state []byte, pos journal.Position, hash journal.Hash)
+	Replay(record func(pos journal.Position, rec []byte) error, commit func(pos journal.Position, hash journal.Hash) error) error
+}
+
 // replay rebuilds a holder's state. begin, if not nil, sees it as the
 // checkpoint had it, and each sees every record after the state has taken it.
-func replay(j *journal.Journal, id uint32, begin func(*holder.State) error, each func(st *holder.State, rec []byte) error) (*holder.State, error) {
+func replay(j source, id uint32, begin func(*holder.State) error, each func(st *holder.State, rec []byte) error) (*holder.State, error) {
 	st := holder.New(id)
 	if state, pos, hash := j.Checkpoint(); pos > 0 {
 		var err error
@@ -398,7 +419,8 @@ func (k *Keeper) check(err error) error {
 	return err
 }
 
-// wait returns when the record at pos is durable.
+// wait returns when the record at pos is durable: here, and at the peer that
+// keeps a copy, or here alone where the holder says so.
 func (k *Keeper) wait(ctx context.Context, b *book, pos journal.Position) (journal.Hash, error) {
 	hash, err := b.j.Wait(ctx, pos)
 	if err != nil && ctx.Err() == nil {
@@ -406,7 +428,21 @@ func (k *Keeper) wait(ctx context.Context, b *book, pos journal.Position) (journ
 		err = k.check(err)
 		k.mu.Unlock()
 	}
+	if err == nil && k.cfg.Replica != nil {
+		err = k.cfg.Replica.Wait(ctx, b.j, pos)
+	}
 	return hash, err
+}
+
+// replicate says whose journal is to be copied; nil: nobody's.
+func (k *Keeper) replicate(b *book) {
+	switch {
+	case k.cfg.Replica == nil:
+	case b == nil:
+		k.cfg.Replica.Use(0, nil)
+	default:
+		k.cfg.Replica.Use(b.holder, b.j)
+	}
 }
 
 // Failed is closed when nothing can be kept any more: the process should exit.
@@ -430,6 +466,7 @@ func (k *Keeper) Close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.book != nil {
+		k.replicate(nil)
 		err = errors.Join(err, k.book.j.Close())
 		k.book = nil
 	}

@@ -122,6 +122,7 @@ func (k *Keeper) Enroll(ctx context.Context, r *wire.RegisterResponse) error {
 	}
 	k.accounts.RUnlock()
 	k.book = b
+	k.replicate(b)
 	if err := k.boot(ctx, b, now); err != nil {
 		return k.check(err)
 	}
@@ -149,7 +150,7 @@ func (k *Keeper) Prepare(ctx context.Context) (*wire.SyncRequest, error) {
 		k.mu.Unlock()
 		return nil, ErrUnregistered
 	}
-	side := &wire.Side{}
+	side := &wire.Side{Alone: k.cfg.Replica != nil && k.cfg.Replica.Alone()}
 	err := k.settleWaiting(b, now)
 	k.mu.Unlock()
 	if err == nil {
@@ -164,9 +165,28 @@ func (k *Keeper) Prepare(ctx context.Context) (*wire.SyncRequest, error) {
 	if err := k.cover(ctx, b); err != nil {
 		return nil, err
 	}
+	if err := k.settled(ctx, b); err != nil {
+		return nil, err
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return b.edge.Request(side), nil
+}
+
+// settled waits until the peer has the seal of the batch that is to be sent,
+// which may have been made before a restart: a copy that ends before the core's
+// cursor is worth nothing.
+func (k *Keeper) settled(ctx context.Context, b *book) error {
+	if k.cfg.Replica == nil {
+		return nil
+	}
+	k.mu.Lock()
+	pos := b.edge.Position()
+	k.mu.Unlock()
+	if err := k.cfg.Replica.Wait(ctx, b.j, journal.Position(pos)); err != nil {
+		return fmt.Errorf("send a batch: %w", err)
+	}
+	return nil
 }
 
 // settleWaiting judges the foreign clicks that can be judged by now.
@@ -683,6 +703,7 @@ func (k *Keeper) Drained() (bool, error) {
 		return false, err
 	}
 	k.identity, k.book = id, nil
+	k.replicate(nil)
 	if err := b.j.Close(); err != nil {
 		return true, fmt.Errorf("close the journal of holder %d: %w", b.holder, err)
 	}

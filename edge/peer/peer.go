@@ -20,9 +20,10 @@
 // to the home, and the home finds it judged already. A node without keys opens
 // no port: its region then has one node, or sends such events through the core.
 //
-// # What it leaves out
+// The port also takes the frames of other nodes' journals (edge/replica); its
+// answer to Append means that they are durable here.
 //
-// Journal replication between peers.
+// # What it leaves out
 package peer
 
 import (
@@ -43,13 +44,14 @@ import (
 	"connectrpc.com/connect"
 
 	"nearside/edge/credential"
+	"nearside/edge/replica"
 	"nearside/sync/trust"
 	"nearside/sync/wire"
 	"nearside/sync/wire/wireconnect"
 )
 
 const (
-	maxRequest  = 64 << 10  // a Judge or News request, bytes
+	maxRequest  = 8 << 20   // an Append, bytes
 	maxResponse = 256 << 20 // a catalog, bytes
 	idleFor     = 90 * time.Second
 )
@@ -69,6 +71,12 @@ type Source interface {
 	Controls(after uint64) (controls []*wire.Control, version uint64)
 }
 
+// Copies keeps the journals of other nodes of the region.
+type Copies interface {
+	Follow(ctx context.Context, r *wire.FollowRequest) (*wire.FollowResponse, error)
+	Append(ctx context.Context, r *wire.AppendRequest) (*wire.AppendResponse, error)
+}
+
 // Bearer is what a caller shows, derived from one of the region's gossip keys,
 // so that the key itself never travels.
 func Bearer(key []byte) (string, error) {
@@ -83,6 +91,7 @@ func Bearer(key []byte) (string, error) {
 type Server struct {
 	judge  Judge
 	source Source
+	copies Copies // nil: none are kept here
 
 	credential *credential.Store // nil: plain HTTP
 	region     string
@@ -117,9 +126,10 @@ func identified(r *http.Request) (context.Context, error) {
 	return context.WithValue(r.Context(), callerKey{}, id), err
 }
 
-// NewServer answers callers that hold one of the keys.
-func NewServer(judge Judge, source Source, keys [][]byte) (*Server, error) {
-	s := &Server{judge: judge, source: source}
+// NewServer answers callers that hold one of the keys. copies may be nil: then
+// no journals are kept here.
+func NewServer(judge Judge, source Source, copies Copies, keys [][]byte) (*Server, error) {
+	s := &Server{judge: judge, source: source, copies: copies}
 	if err := s.UseKeys(keys); err != nil {
 		return nil, err
 	}
@@ -198,6 +208,52 @@ func (s *service) News(_ context.Context, req *wire.NewsRequest) (*wire.NewsResp
 	}
 	res.Controls, res.ControlVersion = s.source.Controls(req.GetControl())
 	return res, nil
+}
+
+var errNoCopies = connect.NewError(connect.CodeUnimplemented, errors.New("this node keeps no copies of journals"))
+
+// mayCopy holds the holder that a message names against the certificate of who
+// sent it.
+func (s *service) mayCopy(ctx context.Context, holder uint32) error {
+	if s.copies == nil {
+		return errNoCopies
+	}
+	if id, ok := Caller(ctx); ok && id.Holder != holder {
+		return connect.NewError(connect.CodePermissionDenied, fmt.Errorf("holder: %d, expected the certificate's own", holder))
+	}
+	return nil
+}
+
+func (s *service) Follow(ctx context.Context, req *wire.FollowRequest) (*wire.FollowResponse, error) {
+	if err := s.mayCopy(ctx, req.GetHolder()); err != nil {
+		return nil, err
+	}
+	res, err := s.copies.Follow(ctx, req)
+	return res, refusal(err)
+}
+
+func (s *service) Append(ctx context.Context, req *wire.AppendRequest) (*wire.AppendResponse, error) {
+	if err := s.mayCopy(ctx, req.GetHolder()); err != nil {
+		return nil, err
+	}
+	res, err := s.copies.Append(ctx, req)
+	return res, refusal(err)
+}
+
+// refusal gives the reasons of edge/replica their codes.
+func refusal(err error) error {
+	code := connect.CodeInternal
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, replica.ErrNoRoom):
+		code = connect.CodeResourceExhausted
+	case errors.Is(err, replica.ErrRolledBack):
+		code = connect.CodeOutOfRange
+	case errors.Is(err, replica.ErrSession), errors.Is(err, replica.ErrUnknown):
+		code = connect.CodeFailedPrecondition
+	}
+	return connect.NewError(code, err)
 }
 
 // Client asks the peers of this node's region. Its methods may be called from
@@ -308,6 +364,29 @@ func (c *Client) News(ctx context.Context, addr string, holder uint32, catalogVe
 	res, err := peer.News(ctx, &wire.NewsRequest{Catalog: catalogVersion, Control: controlVersion})
 	if err != nil {
 		return nil, fmt.Errorf("news from %s: %w", addr, err)
+	}
+	return res, nil
+}
+
+// Follow asks a peer to keep a copy of this node's journal.
+func (c *Client) Follow(ctx context.Context, p replica.Peer, r *wire.FollowRequest) (*wire.FollowResponse, error) {
+	to, ctx := c.to(ctx, p.Addr, p.Holder)
+	res, err := to.Follow(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("be followed by %s: %w", p.Addr, err)
+	}
+	return res, nil
+}
+
+// Append adds to the copy that a peer keeps.
+func (c *Client) Append(ctx context.Context, p replica.Peer, r *wire.AppendRequest) (*wire.AppendResponse, error) {
+	to, ctx := c.to(ctx, p.Addr, p.Holder)
+	res, err := to.Append(ctx, r)
+	if connect.CodeOf(err) == connect.CodeFailedPrecondition {
+		return nil, fmt.Errorf("append to the copy at %s: %w", p.Addr, replica.ErrSession)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("append to the copy at %s: %w", p.Addr, err)
 	}
 	return res, nil
 }

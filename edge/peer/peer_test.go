@@ -60,7 +60,7 @@ var key, otherKey = bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
 
 func serve(t *testing.T, h *home, keys ...[]byte) (addr string, s *Server) {
 	t.Helper()
-	s, err := NewServer(h, h, keys)
+	s, err := NewServer(h, h, nil, keys)
 	if err != nil {
 		t.Fatal(err)
 	}

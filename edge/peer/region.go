@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"nearside/edge/credential"
+	"nearside/edge/replica"
 	"nearside/sync/catalog"
 	"nearside/sync/gossip"
 	"nearside/sync/wire"
@@ -61,13 +62,14 @@ type RegionConfig struct {
 	JudgeLimit time.Duration
 	// Credential is for the peer port; nil: it speaks plain HTTP.
 	Credential *credential.Store
+	Copies     Copies // nil: this node keeps no copies of others' journals
 	Log        *slog.Logger
 }
 
 // OpenRegion binds the gossip ports; Run does the rest. The keys of the gossip
 // configuration also open the peer port, so at least one is needed.
 func OpenRegion(conf RegionConfig, node Node) (*Region, error) {
-	server, err := NewServer(node, node, conf.Gossip.Keys)
+	server, err := NewServer(node, node, conf.Copies, conf.Gossip.Keys)
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +113,22 @@ func (r *Region) Addr() string { return r.pool.Addr() }
 
 // Peers are the live nodes of the region, this one included.
 func (r *Region) Peers() []gossip.Peer { return r.pool.Peers() }
+
+// Others are the peer ports of the other live nodes that have a holder, for
+// edge/replica.
+func (r *Region) Others() []replica.Peer {
+	peers := r.pool.Peers()
+	others := make([]replica.Peer, 0, len(peers))
+	for _, p := range peers {
+		if !p.Self && p.Holder != 0 {
+			others = append(others, replica.Peer{Name: p.Name, Addr: p.Addr, Holder: p.Holder})
+		}
+	}
+	return others
+}
+
+// Client asks the other nodes.
+func (r *Region) Client() *Client { return r.client }
 
 // Home has an event of another holder judged by its home, if that is a live
 // node of this region: it returns the outcome of wire.Verdict once it is

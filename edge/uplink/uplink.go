@@ -68,6 +68,8 @@ type Config struct {
 	Apply func(*catalog.Snapshot) error
 	// OnControls is told of controls that were new here; it must not block.
 	OnControls func([]*wire.Control)
+	// Copies are what this node keeps of its peers' journals; nil: nothing.
+	Copies Copies
 	// OnChange is called when the holder, the catalog or a control changed.
 	OnChange func(holder uint32, catalogVersion, controlVersion uint64)
 	Log      *slog.Logger
@@ -162,7 +164,8 @@ type Stats struct {
 	BadNews   atomic.Uint64 // catalogs that could not be read or applied
 	Renewals  atomic.Uint64 // of the credential
 	Fences    atomic.Uint64
-	Connected atomic.Bool // the stream is open
+	Copies    atomic.Uint64 // of lost holders' journals, handed in
+	Connected atomic.Bool   // the stream is open
 }
 
 // Uplink is one edge's line to the core.
@@ -263,6 +266,9 @@ func (u *Uplink) Run(ctx context.Context) error {
 	g.Go(func() error { return u.tick(all) })
 	g.Go(func() error { return u.watch(all) })
 	g.Go(func() error { return u.handIn(all) })
+	if u.cfg.Copies != nil {
+		g.Go(func() error { return u.handInCopies(all) })
+	}
 	g.Go(func() error {
 		defer stop()
 		return u.exchange(ctx, all)

@@ -33,6 +33,15 @@ func (e *Edge) Sealed(b *wire.Batch) { e.queue = append(e.queue, b) }
 // Outstanding is how many sealed batches the core has not acknowledged.
 func (e *Edge) Outstanding() int { return len(e.queue) }
 
+// Position is that of the seal of the batch that the next request carries, 0
+// where it carries none.
+func (e *Edge) Position() uint64 {
+	if len(e.queue) == 0 {
+		return 0
+	}
+	return e.queue[0].GetSeal().GetPosition()
+}
+
 // First reports whether the core has yet to answer this boot.
 func (e *Edge) First() bool { return e.first }
 

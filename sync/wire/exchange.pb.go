@@ -2061,12 +2061,15 @@ func (x *WatchEvent) GetControlVersion() uint64 {
 }
 
 type HandInRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Holder        uint32                 `protobuf:"varint,1,opt,name=holder,proto3" json:"holder,omitempty"`
-	Seal          *Cursor                `protobuf:"bytes,2,opt,name=seal,proto3" json:"seal,omitempty"`       // the last batch this copy knows of
-	Windows       []*Window              `protobuf:"bytes,3,rep,name=windows,proto3" json:"windows,omitempty"` // as of the cursor
-	Late          []*Event               `protobuf:"bytes,4,rep,name=late,proto3" json:"late,omitempty"`       // every event after it
-	Last          bool                   `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Holder  uint32                 `protobuf:"varint,1,opt,name=holder,proto3" json:"holder,omitempty"`
+	Seal    *Cursor                `protobuf:"bytes,2,opt,name=seal,proto3" json:"seal,omitempty"`       // the last batch this copy knows of
+	Windows []*Window              `protobuf:"bytes,3,rep,name=windows,proto3" json:"windows,omitempty"` // as of the cursor
+	Late    []*Event               `protobuf:"bytes,4,rep,name=late,proto3" json:"late,omitempty"`       // every event after it
+	Last    bool                   `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`
+	// What this copy has as the batch of the core's cursor. A peer, which hands in
+	// for another holder of its region, must say it: it proves that the copy is one.
+	Proof         *Cursor `protobuf:"bytes,6,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2136,9 +2139,18 @@ func (x *HandInRequest) GetLast() bool {
 	return false
 }
 
+func (x *HandInRequest) GetProof() *Cursor {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
 type HandInResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cursor        *Cursor                `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Cursor        *Cursor                `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"` // to a peer without a proof: the batch alone
+	Done          bool                   `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`    // all was handed in already
+	Open          bool                   `protobuf:"varint,3,opt,name=open,proto3" json:"open,omitempty"`    // the holder lives: there is nothing to hand in yet (told to peers)
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2178,6 +2190,20 @@ func (x *HandInResponse) GetCursor() *Cursor {
 		return x.Cursor
 	}
 	return nil
+}
+
+func (x *HandInResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *HandInResponse) GetOpen() bool {
+	if x != nil {
+		return x.Open
+	}
+	return false
 }
 
 type StateRequest struct {
@@ -2769,15 +2795,18 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"WatchEvent\x12\x18\n" +
 	"\acatalog\x18\x01 \x01(\fR\acatalog\x125\n" +
 	"\bcontrols\x18\x02 \x03(\v2\x19.nearside.sync.v1.ControlR\bcontrols\x12'\n" +
-	"\x0fcontrol_version\x18\x03 \x01(\x04R\x0econtrolVersion\"\xca\x01\n" +
+	"\x0fcontrol_version\x18\x03 \x01(\x04R\x0econtrolVersion\"\xfa\x01\n" +
 	"\rHandInRequest\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\rR\x06holder\x12,\n" +
 	"\x04seal\x18\x02 \x01(\v2\x18.nearside.sync.v1.CursorR\x04seal\x122\n" +
 	"\awindows\x18\x03 \x03(\v2\x18.nearside.sync.v1.WindowR\awindows\x12+\n" +
 	"\x04late\x18\x04 \x03(\v2\x17.nearside.sync.v1.EventR\x04late\x12\x12\n" +
-	"\x04last\x18\x05 \x01(\bR\x04last\"B\n" +
+	"\x04last\x18\x05 \x01(\bR\x04last\x12.\n" +
+	"\x05proof\x18\x06 \x01(\v2\x18.nearside.sync.v1.CursorR\x05proof\"j\n" +
 	"\x0eHandInResponse\x120\n" +
-	"\x06cursor\x18\x01 \x01(\v2\x18.nearside.sync.v1.CursorR\x06cursor\"e\n" +
+	"\x06cursor\x18\x01 \x01(\v2\x18.nearside.sync.v1.CursorR\x06cursor\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done\x12\x12\n" +
+	"\x04open\x18\x03 \x01(\bR\x04open\"e\n" +
 	"\fStateRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x129\n" +
 	"\tstatement\x18\x02 \x01(\v2\x1b.nearside.sync.v1.StatementR\tstatement\"N\n" +
@@ -2903,34 +2932,35 @@ var file_sync_wire_exchange_proto_depIdxs = []int32{
 	8,  // 25: nearside.sync.v1.HandInRequest.seal:type_name -> nearside.sync.v1.Cursor
 	14, // 26: nearside.sync.v1.HandInRequest.windows:type_name -> nearside.sync.v1.Window
 	12, // 27: nearside.sync.v1.HandInRequest.late:type_name -> nearside.sync.v1.Event
-	8,  // 28: nearside.sync.v1.HandInResponse.cursor:type_name -> nearside.sync.v1.Cursor
-	29, // 29: nearside.sync.v1.StateRequest.statement:type_name -> nearside.sync.v1.Statement
-	0,  // 30: nearside.sync.v1.StateResponse.status:type_name -> nearside.sync.v1.SyncResponse.Status
-	3,  // 31: nearside.sync.v1.Statement.stamp:type_name -> nearside.sync.v1.Stamp
-	8,  // 32: nearside.sync.v1.Statement.acked:type_name -> nearside.sync.v1.Cursor
-	8,  // 33: nearside.sync.v1.Statement.sealed:type_name -> nearside.sync.v1.Cursor
-	10, // 34: nearside.sync.v1.Statement.totals:type_name -> nearside.sync.v1.Totals
-	30, // 35: nearside.sync.v1.Statement.pending:type_name -> nearside.sync.v1.Counted
-	22, // 36: nearside.sync.v1.Statement.controls:type_name -> nearside.sync.v1.Control
-	21, // 37: nearside.sync.v1.Statement.delivered:type_name -> nearside.sync.v1.Delivered
-	6,  // 38: nearside.sync.v1.Statement.keys:type_name -> nearside.sync.v1.TokenKey
-	1,  // 39: nearside.sync.v1.Exchange.Register:input_type -> nearside.sync.v1.RegisterRequest
-	7,  // 40: nearside.sync.v1.Exchange.Sync:input_type -> nearside.sync.v1.SyncRequest
-	23, // 41: nearside.sync.v1.Exchange.Watch:input_type -> nearside.sync.v1.WatchRequest
-	25, // 42: nearside.sync.v1.Exchange.HandIn:input_type -> nearside.sync.v1.HandInRequest
-	27, // 43: nearside.sync.v1.Exchange.State:input_type -> nearside.sync.v1.StateRequest
-	4,  // 44: nearside.sync.v1.Exchange.Renew:input_type -> nearside.sync.v1.RenewRequest
-	2,  // 45: nearside.sync.v1.Exchange.Register:output_type -> nearside.sync.v1.RegisterResponse
-	19, // 46: nearside.sync.v1.Exchange.Sync:output_type -> nearside.sync.v1.SyncResponse
-	24, // 47: nearside.sync.v1.Exchange.Watch:output_type -> nearside.sync.v1.WatchEvent
-	26, // 48: nearside.sync.v1.Exchange.HandIn:output_type -> nearside.sync.v1.HandInResponse
-	28, // 49: nearside.sync.v1.Exchange.State:output_type -> nearside.sync.v1.StateResponse
-	5,  // 50: nearside.sync.v1.Exchange.Renew:output_type -> nearside.sync.v1.RenewResponse
-	45, // [45:51] is the sub-list for method output_type
-	39, // [39:45] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	8,  // 28: nearside.sync.v1.HandInRequest.proof:type_name -> nearside.sync.v1.Cursor
+	8,  // 29: nearside.sync.v1.HandInResponse.cursor:type_name -> nearside.sync.v1.Cursor
+	29, // 30: nearside.sync.v1.StateRequest.statement:type_name -> nearside.sync.v1.Statement
+	0,  // 31: nearside.sync.v1.StateResponse.status:type_name -> nearside.sync.v1.SyncResponse.Status
+	3,  // 32: nearside.sync.v1.Statement.stamp:type_name -> nearside.sync.v1.Stamp
+	8,  // 33: nearside.sync.v1.Statement.acked:type_name -> nearside.sync.v1.Cursor
+	8,  // 34: nearside.sync.v1.Statement.sealed:type_name -> nearside.sync.v1.Cursor
+	10, // 35: nearside.sync.v1.Statement.totals:type_name -> nearside.sync.v1.Totals
+	30, // 36: nearside.sync.v1.Statement.pending:type_name -> nearside.sync.v1.Counted
+	22, // 37: nearside.sync.v1.Statement.controls:type_name -> nearside.sync.v1.Control
+	21, // 38: nearside.sync.v1.Statement.delivered:type_name -> nearside.sync.v1.Delivered
+	6,  // 39: nearside.sync.v1.Statement.keys:type_name -> nearside.sync.v1.TokenKey
+	1,  // 40: nearside.sync.v1.Exchange.Register:input_type -> nearside.sync.v1.RegisterRequest
+	7,  // 41: nearside.sync.v1.Exchange.Sync:input_type -> nearside.sync.v1.SyncRequest
+	23, // 42: nearside.sync.v1.Exchange.Watch:input_type -> nearside.sync.v1.WatchRequest
+	25, // 43: nearside.sync.v1.Exchange.HandIn:input_type -> nearside.sync.v1.HandInRequest
+	27, // 44: nearside.sync.v1.Exchange.State:input_type -> nearside.sync.v1.StateRequest
+	4,  // 45: nearside.sync.v1.Exchange.Renew:input_type -> nearside.sync.v1.RenewRequest
+	2,  // 46: nearside.sync.v1.Exchange.Register:output_type -> nearside.sync.v1.RegisterResponse
+	19, // 47: nearside.sync.v1.Exchange.Sync:output_type -> nearside.sync.v1.SyncResponse
+	24, // 48: nearside.sync.v1.Exchange.Watch:output_type -> nearside.sync.v1.WatchEvent
+	26, // 49: nearside.sync.v1.Exchange.HandIn:output_type -> nearside.sync.v1.HandInResponse
+	28, // 50: nearside.sync.v1.Exchange.State:output_type -> nearside.sync.v1.StateResponse
+	5,  // 51: nearside.sync.v1.Exchange.Renew:output_type -> nearside.sync.v1.RenewResponse
+	46, // [46:52] is the sub-list for method output_type
+	40, // [40:46] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_sync_wire_exchange_proto_init() }

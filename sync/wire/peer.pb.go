@@ -224,6 +224,461 @@ func (x *NewsResponse) GetControlVersion() uint64 {
 	return 0
 }
 
+// Boundary is a place between two groups of a journal, as edge/journal has it.
+type Boundary struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Position      uint64                 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"` // 16 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Boundary) Reset() {
+	*x = Boundary{}
+	mi := &file_sync_wire_peer_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Boundary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Boundary) ProtoMessage() {}
+
+func (x *Boundary) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_peer_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Boundary.ProtoReflect.Descriptor instead.
+func (*Boundary) Descriptor() ([]byte, []int) {
+	return file_sync_wire_peer_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Boundary) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *Boundary) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+// Frame is one group of records, with the boundary that ends it.
+type Frame struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	End           *Boundary              `protobuf:"bytes,1,opt,name=end,proto3" json:"end,omitempty"`
+	Body          []byte                 `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Frame) Reset() {
+	*x = Frame{}
+	mi := &file_sync_wire_peer_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Frame) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Frame) ProtoMessage() {}
+
+func (x *Frame) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_peer_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Frame.ProtoReflect.Descriptor instead.
+func (*Frame) Descriptor() ([]byte, []int) {
+	return file_sync_wire_peer_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Frame) GetEnd() *Boundary {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+func (x *Frame) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+type FollowRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Holder        uint32                 `protobuf:"varint,1,opt,name=holder,proto3" json:"holder,omitempty"`
+	Journal       []byte                 `protobuf:"bytes,2,opt,name=journal,proto3" json:"journal,omitempty"` // its id, 16 bytes
+	End           *Boundary              `protobuf:"bytes,3,opt,name=end,proto3" json:"end,omitempty"`         // the newest boundary on the caller's disk
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FollowRequest) Reset() {
+	*x = FollowRequest{}
+	mi := &file_sync_wire_peer_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FollowRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FollowRequest) ProtoMessage() {}
+
+func (x *FollowRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_peer_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
+func (*FollowRequest) Descriptor() ([]byte, []int) {
+	return file_sync_wire_peer_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *FollowRequest) GetHolder() uint32 {
+	if x != nil {
+		return x.Holder
+	}
+	return 0
+}
+
+func (x *FollowRequest) GetJournal() []byte {
+	if x != nil {
+		return x.Journal
+	}
+	return nil
+}
+
+func (x *FollowRequest) GetEnd() *Boundary {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+type FollowResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"fixed64,1,opt,name=session,proto3" json:"session,omitempty"` // of the Appends that follow
+	At            *Boundary              `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`             // the caller's end where this node has it, else the newest it has; absent: it has nothing
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FollowResponse) Reset() {
+	*x = FollowResponse{}
+	mi := &file_sync_wire_peer_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FollowResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FollowResponse) ProtoMessage() {}
+
+func (x *FollowResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_peer_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FollowResponse.ProtoReflect.Descriptor instead.
+func (*FollowResponse) Descriptor() ([]byte, []int) {
+	return file_sync_wire_peer_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *FollowResponse) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *FollowResponse) GetAt() *Boundary {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+type AppendRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Holder        uint32                 `protobuf:"varint,1,opt,name=holder,proto3" json:"holder,omitempty"`
+	Journal       []byte                 `protobuf:"bytes,2,opt,name=journal,proto3" json:"journal,omitempty"`
+	Session       uint64                 `protobuf:"fixed64,3,opt,name=session,proto3" json:"session,omitempty"`
+	Before        *Boundary              `protobuf:"bytes,4,opt,name=before,proto3" json:"before,omitempty"` // of the first frame
+	Frames        []*Frame               `protobuf:"bytes,5,rep,name=frames,proto3" json:"frames,omitempty"`
+	Durable       uint64                 `protobuf:"varint,6,opt,name=durable,proto3" json:"durable,omitempty"` // position of the newest boundary on the caller's disk
+	Checkpoint    *CheckpointPart        `protobuf:"bytes,7,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Forget        bool                   `protobuf:"varint,8,opt,name=forget,proto3" json:"forget,omitempty"` // this copy is not needed any more
+	Turn          uint64                 `protobuf:"varint,9,opt,name=turn,proto3" json:"turn,omitempty"`     // grows within the session; what comes twice or late is refused
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AppendRequest) Reset() {
+	*x = AppendRequest{}
+	mi := &file_sync_wire_peer_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppendRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppendRequest) ProtoMessage() {}
+
+func (x *AppendRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_peer_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppendRequest.ProtoReflect.Descriptor instead.
+func (*AppendRequest) Descriptor() ([]byte, []int) {
+	return file_sync_wire_peer_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *AppendRequest) GetHolder() uint32 {
+	if x != nil {
+		return x.Holder
+	}
+	return 0
+}
+
+func (x *AppendRequest) GetJournal() []byte {
+	if x != nil {
+		return x.Journal
+	}
+	return nil
+}
+
+func (x *AppendRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *AppendRequest) GetBefore() *Boundary {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *AppendRequest) GetFrames() []*Frame {
+	if x != nil {
+		return x.Frames
+	}
+	return nil
+}
+
+func (x *AppendRequest) GetDurable() uint64 {
+	if x != nil {
+		return x.Durable
+	}
+	return 0
+}
+
+func (x *AppendRequest) GetCheckpoint() *CheckpointPart {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *AppendRequest) GetForget() bool {
+	if x != nil {
+		return x.Forget
+	}
+	return false
+}
+
+func (x *AppendRequest) GetTurn() uint64 {
+	if x != nil {
+		return x.Turn
+	}
+	return 0
+}
+
+// CheckpointPart is a piece of the caller's checkpoint. Parts come in order.
+type CheckpointPart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	At            *Boundary              `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	Size          uint64                 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"` // of the whole state
+	Part          []byte                 `protobuf:"bytes,4,opt,name=part,proto3" json:"part,omitempty"`
+	Afresh        bool                   `protobuf:"varint,5,opt,name=afresh,proto3" json:"afresh,omitempty"` // the copy is to be this checkpoint and what follows it, and nothing of what it was
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckpointPart) Reset() {
+	*x = CheckpointPart{}
+	mi := &file_sync_wire_peer_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointPart) ProtoMessage() {}
+
+func (x *CheckpointPart) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_peer_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointPart.ProtoReflect.Descriptor instead.
+func (*CheckpointPart) Descriptor() ([]byte, []int) {
+	return file_sync_wire_peer_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CheckpointPart) GetAt() *Boundary {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *CheckpointPart) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *CheckpointPart) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *CheckpointPart) GetPart() []byte {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *CheckpointPart) GetAfresh() bool {
+	if x != nil {
+		return x.Afresh
+	}
+	return false
+}
+
+type AppendResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	At            *Boundary              `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`        // the copy's newest boundary, durable
+	Taken         bool                   `protobuf:"varint,2,opt,name=taken,proto3" json:"taken,omitempty"` // false: the copy does not have the boundary before
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AppendResponse) Reset() {
+	*x = AppendResponse{}
+	mi := &file_sync_wire_peer_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppendResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppendResponse) ProtoMessage() {}
+
+func (x *AppendResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_peer_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppendResponse.ProtoReflect.Descriptor instead.
+func (*AppendResponse) Descriptor() ([]byte, []int) {
+	return file_sync_wire_peer_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *AppendResponse) GetAt() *Boundary {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *AppendResponse) GetTaken() bool {
+	if x != nil {
+		return x.Taken
+	}
+	return false
+}
+
 var File_sync_wire_peer_proto protoreflect.FileDescriptor
 
 const file_sync_wire_peer_proto_rawDesc = "" +
@@ -239,10 +694,46 @@ const file_sync_wire_peer_proto_rawDesc = "" +
 	"\fNewsResponse\x12\x18\n" +
 	"\acatalog\x18\x01 \x01(\fR\acatalog\x125\n" +
 	"\bcontrols\x18\x02 \x03(\v2\x19.nearside.sync.v1.ControlR\bcontrols\x12'\n" +
-	"\x0fcontrol_version\x18\x03 \x01(\x04R\x0econtrolVersion2\x97\x01\n" +
+	"\x0fcontrol_version\x18\x03 \x01(\x04R\x0econtrolVersion\":\n" +
+	"\bBoundary\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\x04R\bposition\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\"I\n" +
+	"\x05Frame\x12,\n" +
+	"\x03end\x18\x01 \x01(\v2\x1a.nearside.sync.v1.BoundaryR\x03end\x12\x12\n" +
+	"\x04body\x18\x02 \x01(\fR\x04body\"o\n" +
+	"\rFollowRequest\x12\x16\n" +
+	"\x06holder\x18\x01 \x01(\rR\x06holder\x12\x18\n" +
+	"\ajournal\x18\x02 \x01(\fR\ajournal\x12,\n" +
+	"\x03end\x18\x03 \x01(\v2\x1a.nearside.sync.v1.BoundaryR\x03end\"V\n" +
+	"\x0eFollowResponse\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x06R\asession\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.nearside.sync.v1.BoundaryR\x02at\"\xc8\x02\n" +
+	"\rAppendRequest\x12\x16\n" +
+	"\x06holder\x18\x01 \x01(\rR\x06holder\x12\x18\n" +
+	"\ajournal\x18\x02 \x01(\fR\ajournal\x12\x18\n" +
+	"\asession\x18\x03 \x01(\x06R\asession\x122\n" +
+	"\x06before\x18\x04 \x01(\v2\x1a.nearside.sync.v1.BoundaryR\x06before\x12/\n" +
+	"\x06frames\x18\x05 \x03(\v2\x17.nearside.sync.v1.FrameR\x06frames\x12\x18\n" +
+	"\adurable\x18\x06 \x01(\x04R\adurable\x12@\n" +
+	"\n" +
+	"checkpoint\x18\a \x01(\v2 .nearside.sync.v1.CheckpointPartR\n" +
+	"checkpoint\x12\x16\n" +
+	"\x06forget\x18\b \x01(\bR\x06forget\x12\x12\n" +
+	"\x04turn\x18\t \x01(\x04R\x04turn\"\x94\x01\n" +
+	"\x0eCheckpointPart\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.nearside.sync.v1.BoundaryR\x02at\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size\x12\x12\n" +
+	"\x04part\x18\x04 \x01(\fR\x04part\x12\x16\n" +
+	"\x06afresh\x18\x05 \x01(\bR\x06afresh\"R\n" +
+	"\x0eAppendResponse\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.nearside.sync.v1.BoundaryR\x02at\x12\x14\n" +
+	"\x05taken\x18\x02 \x01(\bR\x05taken2\xb1\x02\n" +
 	"\x04Peer\x12H\n" +
 	"\x05Judge\x12\x1e.nearside.sync.v1.JudgeRequest\x1a\x1f.nearside.sync.v1.JudgeResponse\x12E\n" +
-	"\x04News\x12\x1d.nearside.sync.v1.NewsRequest\x1a\x1e.nearside.sync.v1.NewsResponseB\x14Z\x12nearside/sync/wireb\x06proto3"
+	"\x04News\x12\x1d.nearside.sync.v1.NewsRequest\x1a\x1e.nearside.sync.v1.NewsResponse\x12K\n" +
+	"\x06Follow\x12\x1f.nearside.sync.v1.FollowRequest\x1a .nearside.sync.v1.FollowResponse\x12K\n" +
+	"\x06Append\x12\x1f.nearside.sync.v1.AppendRequest\x1a .nearside.sync.v1.AppendResponseB\x14Z\x12nearside/sync/wireb\x06proto3"
 
 var (
 	file_sync_wire_peer_proto_rawDescOnce sync.Once
@@ -256,27 +747,46 @@ func file_sync_wire_peer_proto_rawDescGZIP() []byte {
 	return file_sync_wire_peer_proto_rawDescData
 }
 
-var file_sync_wire_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_sync_wire_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_sync_wire_peer_proto_goTypes = []any{
-	(*JudgeRequest)(nil),  // 0: nearside.sync.v1.JudgeRequest
-	(*JudgeResponse)(nil), // 1: nearside.sync.v1.JudgeResponse
-	(*NewsRequest)(nil),   // 2: nearside.sync.v1.NewsRequest
-	(*NewsResponse)(nil),  // 3: nearside.sync.v1.NewsResponse
-	(*Event)(nil),         // 4: nearside.sync.v1.Event
-	(*Control)(nil),       // 5: nearside.sync.v1.Control
+	(*JudgeRequest)(nil),   // 0: nearside.sync.v1.JudgeRequest
+	(*JudgeResponse)(nil),  // 1: nearside.sync.v1.JudgeResponse
+	(*NewsRequest)(nil),    // 2: nearside.sync.v1.NewsRequest
+	(*NewsResponse)(nil),   // 3: nearside.sync.v1.NewsResponse
+	(*Boundary)(nil),       // 4: nearside.sync.v1.Boundary
+	(*Frame)(nil),          // 5: nearside.sync.v1.Frame
+	(*FollowRequest)(nil),  // 6: nearside.sync.v1.FollowRequest
+	(*FollowResponse)(nil), // 7: nearside.sync.v1.FollowResponse
+	(*AppendRequest)(nil),  // 8: nearside.sync.v1.AppendRequest
+	(*CheckpointPart)(nil), // 9: nearside.sync.v1.CheckpointPart
+	(*AppendResponse)(nil), // 10: nearside.sync.v1.AppendResponse
+	(*Event)(nil),          // 11: nearside.sync.v1.Event
+	(*Control)(nil),        // 12: nearside.sync.v1.Control
 }
 var file_sync_wire_peer_proto_depIdxs = []int32{
-	4, // 0: nearside.sync.v1.JudgeRequest.event:type_name -> nearside.sync.v1.Event
-	5, // 1: nearside.sync.v1.NewsResponse.controls:type_name -> nearside.sync.v1.Control
-	0, // 2: nearside.sync.v1.Peer.Judge:input_type -> nearside.sync.v1.JudgeRequest
-	2, // 3: nearside.sync.v1.Peer.News:input_type -> nearside.sync.v1.NewsRequest
-	1, // 4: nearside.sync.v1.Peer.Judge:output_type -> nearside.sync.v1.JudgeResponse
-	3, // 5: nearside.sync.v1.Peer.News:output_type -> nearside.sync.v1.NewsResponse
-	4, // [4:6] is the sub-list for method output_type
-	2, // [2:4] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	11, // 0: nearside.sync.v1.JudgeRequest.event:type_name -> nearside.sync.v1.Event
+	12, // 1: nearside.sync.v1.NewsResponse.controls:type_name -> nearside.sync.v1.Control
+	4,  // 2: nearside.sync.v1.Frame.end:type_name -> nearside.sync.v1.Boundary
+	4,  // 3: nearside.sync.v1.FollowRequest.end:type_name -> nearside.sync.v1.Boundary
+	4,  // 4: nearside.sync.v1.FollowResponse.at:type_name -> nearside.sync.v1.Boundary
+	4,  // 5: nearside.sync.v1.AppendRequest.before:type_name -> nearside.sync.v1.Boundary
+	5,  // 6: nearside.sync.v1.AppendRequest.frames:type_name -> nearside.sync.v1.Frame
+	9,  // 7: nearside.sync.v1.AppendRequest.checkpoint:type_name -> nearside.sync.v1.CheckpointPart
+	4,  // 8: nearside.sync.v1.CheckpointPart.at:type_name -> nearside.sync.v1.Boundary
+	4,  // 9: nearside.sync.v1.AppendResponse.at:type_name -> nearside.sync.v1.Boundary
+	0,  // 10: nearside.sync.v1.Peer.Judge:input_type -> nearside.sync.v1.JudgeRequest
+	2,  // 11: nearside.sync.v1.Peer.News:input_type -> nearside.sync.v1.NewsRequest
+	6,  // 12: nearside.sync.v1.Peer.Follow:input_type -> nearside.sync.v1.FollowRequest
+	8,  // 13: nearside.sync.v1.Peer.Append:input_type -> nearside.sync.v1.AppendRequest
+	1,  // 14: nearside.sync.v1.Peer.Judge:output_type -> nearside.sync.v1.JudgeResponse
+	3,  // 15: nearside.sync.v1.Peer.News:output_type -> nearside.sync.v1.NewsResponse
+	7,  // 16: nearside.sync.v1.Peer.Follow:output_type -> nearside.sync.v1.FollowResponse
+	10, // 17: nearside.sync.v1.Peer.Append:output_type -> nearside.sync.v1.AppendResponse
+	14, // [14:18] is the sub-list for method output_type
+	10, // [10:14] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_sync_wire_peer_proto_init() }
@@ -291,7 +801,7 @@ func file_sync_wire_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sync_wire_peer_proto_rawDesc), len(file_sync_wire_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

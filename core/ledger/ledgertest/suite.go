@@ -47,6 +47,7 @@ func Run(t *testing.T, open func(t testing.TB) Fixture) {
 		"the core bills no more than there is":                   judgedExhausted,
 		"a killed flight is not billed":                          judgedKilled,
 		"hand-in":                                                handIn,
+		"hand-in of a lost disk, by the peers that have a copy":  handInByPeers,
 		"a live node fenced by mistake":                          fencedByMistake,
 		"silence closes after fence-after":                       silence,
 		"what is old is dropped":                                 tidy,
@@ -712,6 +713,82 @@ func handIn(w *World) {
 	w.tick(time.Hour)
 	equal(w, "then its events are home lost", w.judge(half).Lost, 1)
 	equal(w, "counted apart", w.Check().Totals[1].HomeLost, 1)
+}
+
+func handInByPeers(w *World) {
+	w.SetBudget(views, 100)
+	home, peer, other := w.Join("us", "home"), w.Join("us", "peer"), w.Join("us", "other")
+	far, fenced := w.Join("eu", "far"), w.Join("us", "fenced")
+	home.Want(views, 10, 1000)
+	w.SyncAll(home, peer, other, far, fenced)
+	home.Spend(views, 2)
+	home.Sync()
+	w.fence(fenced)
+	by := func(e *Edge, r *wire.HandInRequest) (*wire.HandInResponse, error) {
+		w.Helper()
+		if err := ledger.ValidateHandIn(r); err != nil {
+			w.Fatal(err)
+		}
+		return ledger.HandInBy(w.Context(), w.Store, r, e.ID, w.Now)
+	}
+	ask := &wire.HandInRequest{Holder: home.ID}
+	answer, err := by(peer, ask)
+	if err != nil || !answer.GetOpen() || len(answer.GetCursor().GetHash()) > 0 {
+		w.Fatalf("asked of an open holder: %v, %v", answer, err)
+	}
+	whole := &wire.HandInRequest{
+		Holder: home.ID, Seal: home.Seal, Proof: home.Seal, Last: true,
+		Windows: []*wire.Window{windowOf(home.Boot, 0, 8, 0, 1)}, Late: []*wire.Event{eventOf(w, home, 5, 1)},
+	}
+	if answer, err := by(peer, whole); err != nil || !answer.GetOpen() {
+		w.Fatalf("handed in an open holder: %v, %v", answer, err)
+	}
+	w.fence(home)
+	answer, err = by(peer, ask)
+	if err != nil || answer.GetOpen() || answer.GetCursor().GetBatch() != home.Seal.GetBatch() || len(answer.GetCursor().GetHash()) > 0 {
+		w.Fatalf("a peer without a proof is told the batch alone: %v, %v", answer, err)
+	}
+	for name, c := range map[string]struct {
+		by    *Edge
+		proof *wire.Cursor
+		want  error
+	}{
+		"a node of another region":           {far, home.Seal, ledger.ErrStranger},
+		"a node that is fenced itself":       {fenced, home.Seal, ledger.ErrStranger},
+		"a copy that ends before the cursor": {peer, &wire.Cursor{}, ledger.ErrBehind},
+		"a guess":                            {peer, &wire.Cursor{Batch: home.Seal.GetBatch(), Position: home.Seal.GetPosition(), Hash: []byte("guess")}, ledger.ErrBehind},
+	} {
+		r := proto.CloneOf(whole)
+		r.Proof = c.proof
+		if _, err := by(c.by, r); !errors.Is(err, c.want) {
+			w.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	equal(w, "nothing of it is taken", len(w.Check().Foreign), 0)
+	for range 2 { // the answer was lost
+		if _, err := by(peer, whole); err != nil {
+			w.Fatal(err)
+		}
+	}
+	j := w.judge(home)
+	equal(w, "judged", j.Events, 1)
+	equal(w, "billed", j.Billed, 1)
+	equal(w, "closed", j.Closed, true)
+
+	// Another peer has a longer copy, in which a later boot offered; its windows do
+	// not replace those that are there.
+	longer := proto.CloneOf(whole)
+	longer.Windows = []*wire.Window{windowOf(home.Boot, 0, 8), windowOf(home.Boot+1, 0, 0)}
+	later := eventOf(w, home, 0, 1)
+	later.Boot++
+	longer.Late = append(longer.Late, eventOf(w, home, 1, 1), eventOf(w, home, 6, 1), later)
+	if _, err := by(other, longer); err != nil {
+		w.Fatal(err)
+	}
+	j = w.judge(home)
+	equal(w, "judged of the longer copy", j.Events, 3)
+	equal(w, "billed of the longer copy", j.Billed, 2)
+	equal(w, "settled", w.Check().Budgets[views].Settled, 5)
 }
 
 func fencedByMistake(w *World) {

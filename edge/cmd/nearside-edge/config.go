@@ -52,18 +52,19 @@ type settings struct {
 	Seeds         []string `help:"Gossip addresses of other nodes of the region." env:"NEARSIDE_SEEDS" placeholder:"HOST:PORT"`
 	GossipKeyFile string   `help:"File with the region's keys, base64 of 32 bytes each, one a line, the newest first. Without it this node is alone in its region." env:"NEARSIDE_GOSSIP_KEY_FILE" placeholder:"FILE"`
 
+	Replicate bool `help:"Answer views and clicks once a second node of the region has them on its disk too. Every node with a gossip key keeps copies for others." env:"NEARSIDE_REPLICATE"`
+
 	ExchangeInterval time.Duration `help:"Time between exchanges with the core." env:"NEARSIDE_EXCHANGE_INTERVAL" default:"1s"`
 	MaxOffline       time.Duration `help:"How long leases should last without the core." env:"NEARSIDE_MAX_OFFLINE" default:"4h"`
 	FenceAfter       time.Duration `help:"After how long the core closes silent holders; paid offers stop an hour before." env:"NEARSIDE_FENCE_AFTER" default:"24h"`
 
-	TrustedProxies    int    `help:"How many proxies append to X-Forwarded-For before this node." env:"NEARSIDE_TRUSTED_PROXIES" default:"0"`
-	ClientIPHeader    string `help:"Header in which a trusted CDN sends the client's address; wins over trusted-proxies." env:"NEARSIDE_CLIENT_IP_HEADER" name:"client-ip-header" placeholder:"NAME"`
-	CountryHeader     string `help:"Header in which a trusted CDN sends the client's country." env:"NEARSIDE_COUNTRY_HEADER" placeholder:"NAME"`
-	GeoFile           string `help:"MMDB file of countries or cities; without it the built-in country database." env:"NEARSIDE_GEO_FILE" placeholder:"FILE"`
-	BlocklistFile     string `help:"YAML file of what else does not count: agents and referrers (regular expressions), ips and internal_ips (CIDR), asns and asn_rates (events/seconds)." env:"NEARSIDE_BLOCKLIST_FILE" placeholder:"FILE"`
-	RateLimits        bool   `help:"Limit the views and clicks of one address." env:"NEARSIDE_RATE_LIMITS" default:"true" negatable:""`
-	DebugHeaders      bool   `help:"Send X-Adserver-Reason and what is known of the visitor." env:"NEARSIDE_DEBUG_HEADERS"`
-	OperatorTokenFile string `help:"File with the tokens, one a line, whose bearers may have any decision explained. Without it, only publishers' tokens explain their own." env:"NEARSIDE_OPERATOR_TOKEN_FILE" placeholder:"FILE"`
+	TrustedProxies    int      `help:"How many proxies append to X-Forwarded-For before this node." env:"NEARSIDE_TRUSTED_PROXIES" default:"0"`
+	CDNHeaders        []string `help:"Headers in which a trusted CDN sends the client's address, which wins over trusted-proxies, and after a comma its country; either may be empty." env:"NEARSIDE_CDN_HEADERS" name:"cdn-headers" placeholder:"ADDRESS,COUNTRY"`
+	GeoFile           string   `help:"MMDB file of countries or cities; without it the built-in country database." env:"NEARSIDE_GEO_FILE" placeholder:"FILE"`
+	BlocklistFile     string   `help:"YAML file of what else does not count: agents and referrers (regular expressions), ips and internal_ips (CIDR), asns and asn_rates (events/seconds)." env:"NEARSIDE_BLOCKLIST_FILE" placeholder:"FILE"`
+	RateLimits        bool     `help:"Limit the views and clicks of one address." env:"NEARSIDE_RATE_LIMITS" default:"true" negatable:""`
+	DebugHeaders      bool     `help:"Send X-Adserver-Reason and what is known of the visitor." env:"NEARSIDE_DEBUG_HEADERS"`
+	OperatorTokenFile string   `help:"File with the tokens, one a line, whose bearers may have any decision explained. Without it, only publishers' tokens explain their own." env:"NEARSIDE_OPERATOR_TOKEN_FILE" placeholder:"FILE"`
 
 	blocklist  blocklist
 	gossipKeys [][]byte
@@ -118,13 +119,19 @@ func (s *settings) Validate() error {
 	if s.TrustedProxies < 0 || s.TrustedProxies > 16 {
 		return fmt.Errorf("--trusted-proxies: expected 0 to 16, not %d", s.TrustedProxies)
 	}
-	for _, h := range []struct{ key, header string }{{"--client-ip-header", s.ClientIPHeader}, {"--country-header", s.CountryHeader}} {
-		if h.header != "" && !headerName.MatchString(h.header) {
-			return fmt.Errorf("%s: expected the name of a header, not %q", h.key, h.header)
+	if len(s.CDNHeaders) > 2 {
+		return fmt.Errorf("--cdn-headers: expected at most two, for the address and the country, not %d", len(s.CDNHeaders))
+	}
+	for _, header := range s.CDNHeaders {
+		if header != "" && !headerName.MatchString(header) {
+			return fmt.Errorf("--cdn-headers: expected names of headers, not %q", header)
 		}
 	}
 	if len(s.Seeds) > 0 && s.GossipKeyFile == "" {
 		return errors.New("--gossip-key-file: expected, since there are --seeds")
+	}
+	if s.Replicate && s.GossipKeyFile == "" {
+		return errors.New("--gossip-key-file: expected, since there is --replicate")
 	}
 	var err error
 	if s.gossipKeys, err = readKeys(s.GossipKeyFile); err != nil {
@@ -176,6 +183,14 @@ func (s *settings) joinToken() (string, error) {
 		return "", fmt.Errorf("--join-token-file: %w", err)
 	}
 	return strings.TrimSpace(string(b)), nil
+}
+
+// cdnHeader is the name of a header that a CDN sends, "" for none.
+func (s *settings) cdnHeader(i int) string {
+	if i < len(s.CDNHeaders) {
+		return s.CDNHeaders[i]
+	}
+	return ""
 }
 
 var headerName = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"nearside/edge/keeper"
 	"nearside/edge/ops"
 	"nearside/edge/peer"
+	"nearside/edge/replica"
 	"nearside/edge/serve"
 	"nearside/edge/uplink"
 	"nearside/edge/visitor"
@@ -41,6 +43,9 @@ const (
 	judgeLimit = 500 * time.Millisecond
 	// maxSkew is how far this clock may be from the core's.
 	maxSkew = 30 * time.Second
+	// tailBytes is how much of the journal's end is in memory for the peer that
+	// keeps a copy.
+	tailBytes = 8 << 20
 	// goodbye is how long requests under way may take once all is drained.
 	goodbye = 5 * time.Second
 )
@@ -59,6 +64,8 @@ type edge struct {
 	places     *visitor.Places
 	agents     *visitor.Agents
 	ops        *ops.Ops
+	line       *replica.Line     // nil: the journal is not copied
+	copies     *replica.Store    // nil: alone in its region
 	region     *peer.Region      // nil: alone in its region
 	credential *credential.Store // nil: none is shown
 	files      secrets
@@ -82,12 +89,26 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 	if err != nil {
 		return e, err
 	}
-	e.keeper, err = keeper.Open(ctx, keeper.Config{
+	keep := keeper.Config{
 		Dir: s.StateDir, Interval: s.ExchangeInterval, MaxOffline: s.MaxOffline, FenceAfter: s.FenceAfter,
 		Log: log, Home: e.askHome,
-	})
-	if err != nil {
+	}
+	if s.Replicate {
+		e.line = replica.NewLine(replica.LineConfig{Peers: e.others, Call: caller{e}, Log: log})
+		keep.Replica, keep.Journal.Tail, keep.Journal.Written = e.line, tailBytes, e.line.Nudge
+	}
+	if e.keeper, err = keeper.Open(ctx, keep); err != nil {
 		return e, err
+	}
+	up := uplink.Config{
+		Core: s.Core, JoinToken: s.joinToken, Region: s.Region, Node: s.Node, PublicURL: s.PublicURL,
+		Version: versionText(), Interval: s.ExchangeInterval, DrainFor: drainFor, Apply: e.apply, Log: log,
+	}
+	if len(s.gossipKeys) > 0 { // copies are kept for others, and old ones handed in, whether this node has one or not
+		if e.copies, err = replica.OpenStore(replica.StoreConfig{Dir: filepath.Join(s.StateDir, "copies"), Log: log}); err != nil {
+			return e, err
+		}
+		up.Copies = e.copies
 	}
 	names := make([]string, decision.Reasons)
 	for r := range names {
@@ -97,18 +118,14 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 	if err := e.openCredential(s); err != nil {
 		return e, err
 	}
-	e.up, err = uplink.New(uplink.Config{
-		Credential: e.credential,
-		Core:       s.Core, JoinToken: s.joinToken, Region: s.Region, Node: s.Node, PublicURL: s.PublicURL,
-		Version: versionText(), Interval: s.ExchangeInterval, DrainFor: drainFor, Apply: e.apply, Log: log,
-	}, e.keeper, e.tally)
-	if err != nil {
+	up.Credential = e.credential
+	if e.up, err = uplink.New(up, e.keeper, e.tally); err != nil {
 		return e, err
 	}
 	e.server, err = serve.New(serve.Config{
 		PublicURL:     s.PublicURL,
-		Addresses:     visitor.Addresses{Proxies: s.TrustedProxies, Header: s.ClientIPHeader},
-		CountryHeader: s.CountryHeader,
+		Addresses:     visitor.Addresses{Proxies: s.TrustedProxies, Header: s.cdnHeader(0)},
+		CountryHeader: s.cdnHeader(1),
 		DebugHeaders:  s.DebugHeaders,
 		RateLimits:    s.RateLimits,
 		InternalIPs:   s.blocklist.Internal,
@@ -175,7 +192,7 @@ func (e *edge) joinRegion(s *settings) (err error) {
 	}
 	e.region, err = peer.OpenRegion(peer.RegionConfig{
 		Gossip: gossip.Config{Region: s.Region, Name: s.Node, Bind: bind, Seeds: s.Seeds, Keys: s.gossipKeys},
-		Listen: e.peers, JudgeLimit: judgeLimit, Credential: e.credential, Log: e.log,
+		Listen: e.peers, JudgeLimit: judgeLimit, Credential: e.credential, Copies: e.copies, Log: e.log,
 	}, node{e.keeper, e.up})
 	if err != nil {
 		return fmt.Errorf("--gossip-listen: %w", err)
@@ -264,6 +281,25 @@ func (e *edge) askHome(ctx context.Context, event *wire.Event) (uint32, error) {
 	return 0, peer.ErrNotHome
 }
 
+// others are the nodes that may keep a copy of this one's journal.
+func (e *edge) others() []replica.Peer {
+	if r := e.home.Load(); r != nil {
+		return r.Others()
+	}
+	return nil
+}
+
+// caller asks peers for edge.line.
+type caller struct{ e *edge }
+
+func (c caller) Follow(ctx context.Context, p replica.Peer, r *wire.FollowRequest) (*wire.FollowResponse, error) {
+	return c.e.home.Load().Client().Follow(ctx, p, r)
+}
+
+func (c caller) Append(ctx context.Context, p replica.Peer, r *wire.AppendRequest) (*wire.AppendResponse, error) {
+	return c.e.home.Load().Client().Append(ctx, p, r)
+}
+
 // apply puts a catalog in force.
 func (e *edge) apply(s *catalog.Snapshot) error {
 	c, err := decision.Compile(s, e.keeper, catalog.DayOf(time.Now()))
@@ -304,6 +340,12 @@ func (e *edge) run(ctx context.Context) error {
 	g.Go(func() error { return e.tend(serving) })
 	if e.region != nil {
 		g.Go(func() error { return e.region.Run(serving) })
+	}
+	if e.line != nil {
+		g.Go(func() error {
+			e.line.Run(serving)
+			return nil
+		})
 	}
 	g.Go(func() error {
 		<-serving.Done()
@@ -389,6 +431,9 @@ func (e *edge) close() error {
 	var errs []error
 	if e.keeper != nil {
 		errs = append(errs, e.keeper.Close())
+	}
+	if e.copies != nil {
+		errs = append(errs, e.copies.Close())
 	}
 	for _, l := range []net.Listener{e.public, e.operations, e.peers} {
 		if l != nil {

@@ -71,6 +71,7 @@ func (e *edge) expose() {
 		return float64(len(e.region.Peers()))
 	})
 	e.exposeJournal()
+	e.exposeCopies()
 	load := newLoad()
 	o.Gauge("nearside_edge_saturation", "How busy this node is, from 0 to 1: the larger of its share of the processors and of connections.",
 		func() float64 { return max(load.read(), e.server.Connections()) })
@@ -99,6 +100,30 @@ func (e *edge) exposeJournal() {
 		}
 		return 0
 	})
+}
+
+// exposeCopies names what there is to know of journals on a second disk.
+func (e *edge) exposeCopies() {
+	o := e.ops
+	o.Gauge("nearside_edge_copies", "Journals of other nodes that are kept here.", func() float64 {
+		if e.copies == nil {
+			return 0
+		}
+		return float64(e.copies.Copies())
+	})
+	o.Counter("nearside_edge_copies_handed_in_total", "Journals of lost holders that were handed in from here.",
+		func() float64 { return float64(e.up.Stats().Copies.Load()) })
+	if e.line == nil {
+		return
+	}
+	s := e.line.Stats()
+	o.Gauge("nearside_edge_alone", "Whether what is journalled is on one disk only, though it should be on two.", func() float64 { return truth(e.line.Alone()) })
+	o.Counter("nearside_edge_replica_alone_total", "Times that no peer kept this node's journal.", func() float64 { return float64(s.Alones.Load()) })
+	o.Counter("nearside_edge_replica_appends_total", "Appends to the copy that a peer answered.", func() float64 { return float64(s.Appends.Load()) })
+	o.Counter("nearside_edge_replica_seconds_total", "Time from sending to the answer, of those.", func() float64 { return float64(s.Nanos.Load()) / 1e9 })
+	o.Counter("nearside_edge_replica_bytes_total", "Bytes of records brought to the copy.", func() float64 { return float64(s.Bytes.Load()) })
+	o.Counter("nearside_edge_replica_checkpoints_total", "Checkpoints brought to the copy.", func() float64 { return float64(s.Checkpoints.Load()) })
+	o.Counter("nearside_edge_replica_failures_total", "Peers that did not keep, or go on keeping, the copy.", func() float64 { return float64(s.Failures.Load()) })
 }
 
 func truth(b bool) float64 {

@@ -452,9 +452,15 @@ func (f *FS) Names(dir string) ([]string, error) {
 		return nil, ErrPower
 	}
 	var names []string
+	within := path.Clean(dir) + "/"
 	for _, name := range f.sorted() {
-		if path.Dir(name) == path.Clean(dir) {
-			names = append(names, path.Base(name))
+		rest, ok := strings.CutPrefix(name, within)
+		if !ok {
+			continue
+		}
+		first, _, _ := strings.Cut(rest, "/") // a file, or a directory with one in it
+		if len(names) == 0 || names[len(names)-1] != first {
+			names = append(names, first)
 		}
 	}
 	return names, nil

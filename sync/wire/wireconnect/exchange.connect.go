@@ -60,6 +60,7 @@ type ExchangeClient interface {
 	// Watch pushes catalog and control the moment they change.
 	Watch(context.Context, *wire.WatchRequest) (*connect.ServerStreamForClient[wire.WatchEvent], error)
 	// HandIn delivers the windows and late events of a fenced or closed holder.
+	// Authorization: the holder's own secret, or that of an open one of its region.
 	HandIn(context.Context, *wire.HandInRequest) (*wire.HandInResponse, error)
 	// State delivers a holder's statement to a core that lost history. Authorization:
 	// the holder's own secret, or a join token where the core no longer knows the holder.
@@ -191,6 +192,7 @@ type ExchangeHandler interface {
 	// Watch pushes catalog and control the moment they change.
 	Watch(context.Context, *wire.WatchRequest, *connect.ServerStream[wire.WatchEvent]) error
 	// HandIn delivers the windows and late events of a fenced or closed holder.
+	// Authorization: the holder's own secret, or that of an open one of its region.
 	HandIn(context.Context, *wire.HandInRequest) (*wire.HandInResponse, error)
 	// State delivers a holder's statement to a core that lost history. Authorization:
 	// the holder's own secret, or a join token where the core no longer knows the holder.

@@ -40,6 +40,10 @@ const (
 	PeerJudgeProcedure = "/nearside.sync.v1.Peer/Judge"
 	// PeerNewsProcedure is the fully-qualified name of the Peer's News RPC.
 	PeerNewsProcedure = "/nearside.sync.v1.Peer/News"
+	// PeerFollowProcedure is the fully-qualified name of the Peer's Follow RPC.
+	PeerFollowProcedure = "/nearside.sync.v1.Peer/Follow"
+	// PeerAppendProcedure is the fully-qualified name of the Peer's Append RPC.
+	PeerAppendProcedure = "/nearside.sync.v1.Peer/Append"
 )
 
 // PeerClient is a client for the nearside.sync.v1.Peer service.
@@ -50,6 +54,13 @@ type PeerClient interface {
 	Judge(context.Context, *wire.JudgeRequest) (*wire.JudgeResponse, error)
 	// News answers what is newer than what the caller has.
 	News(context.Context, *wire.NewsRequest) (*wire.NewsResponse, error)
+	// Follow asks this node to keep the caller's journal, and says what it has of
+	// it. RESOURCE_EXHAUSTED where it has no room; OUT_OF_RANGE where it has more
+	// than the caller ever made durable: the caller's disk was rolled back.
+	Follow(context.Context, *wire.FollowRequest) (*wire.FollowResponse, error)
+	// Append adds to the copy and answers once that is durable.
+	// FAILED_PRECONDITION where the session is not the one that Follow gave last.
+	Append(context.Context, *wire.AppendRequest) (*wire.AppendResponse, error)
 }
 
 // NewPeerClient constructs a client for the nearside.sync.v1.Peer service. By default, it uses the
@@ -75,13 +86,27 @@ func NewPeerClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			connect.WithSchema(peerMethods.ByName("News")),
 			connect.WithClientOptions(opts...),
 		),
+		follow: connect.NewClient[wire.FollowRequest, wire.FollowResponse](
+			httpClient,
+			baseURL+PeerFollowProcedure,
+			connect.WithSchema(peerMethods.ByName("Follow")),
+			connect.WithClientOptions(opts...),
+		),
+		append: connect.NewClient[wire.AppendRequest, wire.AppendResponse](
+			httpClient,
+			baseURL+PeerAppendProcedure,
+			connect.WithSchema(peerMethods.ByName("Append")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // peerClient implements PeerClient.
 type peerClient struct {
-	judge *connect.Client[wire.JudgeRequest, wire.JudgeResponse]
-	news  *connect.Client[wire.NewsRequest, wire.NewsResponse]
+	judge  *connect.Client[wire.JudgeRequest, wire.JudgeResponse]
+	news   *connect.Client[wire.NewsRequest, wire.NewsResponse]
+	follow *connect.Client[wire.FollowRequest, wire.FollowResponse]
+	append *connect.Client[wire.AppendRequest, wire.AppendResponse]
 }
 
 // Judge calls nearside.sync.v1.Peer.Judge.
@@ -102,6 +127,24 @@ func (c *peerClient) News(ctx context.Context, req *wire.NewsRequest) (*wire.New
 	return nil, err
 }
 
+// Follow calls nearside.sync.v1.Peer.Follow.
+func (c *peerClient) Follow(ctx context.Context, req *wire.FollowRequest) (*wire.FollowResponse, error) {
+	response, err := c.follow.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Append calls nearside.sync.v1.Peer.Append.
+func (c *peerClient) Append(ctx context.Context, req *wire.AppendRequest) (*wire.AppendResponse, error) {
+	response, err := c.append.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // PeerHandler is an implementation of the nearside.sync.v1.Peer service.
 type PeerHandler interface {
 	// Judge hands a verified event to its home and answers when the judgement is
@@ -110,6 +153,13 @@ type PeerHandler interface {
 	Judge(context.Context, *wire.JudgeRequest) (*wire.JudgeResponse, error)
 	// News answers what is newer than what the caller has.
 	News(context.Context, *wire.NewsRequest) (*wire.NewsResponse, error)
+	// Follow asks this node to keep the caller's journal, and says what it has of
+	// it. RESOURCE_EXHAUSTED where it has no room; OUT_OF_RANGE where it has more
+	// than the caller ever made durable: the caller's disk was rolled back.
+	Follow(context.Context, *wire.FollowRequest) (*wire.FollowResponse, error)
+	// Append adds to the copy and answers once that is durable.
+	// FAILED_PRECONDITION where the session is not the one that Follow gave last.
+	Append(context.Context, *wire.AppendRequest) (*wire.AppendResponse, error)
 }
 
 // NewPeerHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -131,12 +181,28 @@ func NewPeerHandler(svc PeerHandler, opts ...connect.HandlerOption) (string, htt
 		connect.WithSchema(peerMethods.ByName("News")),
 		connect.WithHandlerOptions(opts...),
 	)
+	peerFollowHandler := connect.NewUnaryHandlerSimple(
+		PeerFollowProcedure,
+		svc.Follow,
+		connect.WithSchema(peerMethods.ByName("Follow")),
+		connect.WithHandlerOptions(opts...),
+	)
+	peerAppendHandler := connect.NewUnaryHandlerSimple(
+		PeerAppendProcedure,
+		svc.Append,
+		connect.WithSchema(peerMethods.ByName("Append")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/nearside.sync.v1.Peer/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case PeerJudgeProcedure:
 			peerJudgeHandler.ServeHTTP(w, r)
 		case PeerNewsProcedure:
 			peerNewsHandler.ServeHTTP(w, r)
+		case PeerFollowProcedure:
+			peerFollowHandler.ServeHTTP(w, r)
+		case PeerAppendProcedure:
+			peerAppendHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -152,4 +218,12 @@ func (UnimplementedPeerHandler) Judge(context.Context, *wire.JudgeRequest) (*wir
 
 func (UnimplementedPeerHandler) News(context.Context, *wire.NewsRequest) (*wire.NewsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nearside.sync.v1.Peer.News is not implemented"))
+}
+
+func (UnimplementedPeerHandler) Follow(context.Context, *wire.FollowRequest) (*wire.FollowResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nearside.sync.v1.Peer.Follow is not implemented"))
+}
+
+func (UnimplementedPeerHandler) Append(context.Context, *wire.AppendRequest) (*wire.AppendResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nearside.sync.v1.Peer.Append is not implemented"))
 }
