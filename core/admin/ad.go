@@ -14,16 +14,17 @@ import (
 
 // Ad is one creative of a flight.
 type Ad struct {
-	Slug     string   `json:"slug" minLength:"1" maxLength:"200" pattern:"^[-a-zA-Z0-9_]+$" patternDescription:"letters, digits, hyphens and underscores" doc:"The name in paths; never changes."`
-	Name     string   `json:"name" minLength:"1" maxLength:"200" doc:"For people."`
-	Flight   string   `json:"flight" maxLength:"200" doc:"Slug of the flight."`
-	AdTypes  []string `json:"ad_types" minItems:"1" maxItems:"100" doc:"Slugs of the ad types that it can be shown in; kept sorted." example:"[\"image-v1\"]"`
-	Headline string   `json:"headline" required:"false" maxLength:"200"`
-	Content  string   `json:"content" required:"false" maxLength:"2000"`
-	CTA      string   `json:"cta" required:"false" maxLength:"200" doc:"The call to action."`
-	Link     string   `json:"link" minLength:"1" maxLength:"1024" doc:"Where a click leads: an http or https URL, in which ${publisher}, ${advertisement}, ${flight}, ${country} and ${continent} are filled in." example:"https://example.com/"`
-	ImageURL string   `json:"image_url" required:"false" maxLength:"1024" doc:"An http or https URL; empty for none."`
-	Live     bool     `json:"live" required:"false" default:"true" doc:"Only live ads are offered."`
+	Slug       string   `json:"slug" minLength:"1" maxLength:"200" pattern:"^[-a-zA-Z0-9_]+$" patternDescription:"letters, digits, hyphens and underscores" doc:"The name in paths; never changes."`
+	Name       string   `json:"name" minLength:"1" maxLength:"200" doc:"For people."`
+	Flight     string   `json:"flight" maxLength:"200" doc:"Slug of the flight."`
+	AdTypes    []string `json:"ad_types" minItems:"1" maxItems:"100" doc:"Slugs of the ad types that it can be shown in; kept sorted." example:"[\"image-v1\"]"`
+	Headline   string   `json:"headline" required:"false" maxLength:"200"`
+	Content    string   `json:"content" required:"false" maxLength:"2000"`
+	CTA        string   `json:"cta" required:"false" maxLength:"200" doc:"The call to action."`
+	Link       string   `json:"link" minLength:"1" maxLength:"1024" doc:"Where a click leads: an http or https URL, in which ${publisher}, ${advertisement}, ${flight}, ${country} and ${continent} are filled in." example:"https://example.com/"`
+	ImageURL   string   `json:"image_url" required:"false" maxLength:"1024" doc:"An http or https URL; empty for none."`
+	Live       bool     `json:"live" required:"false" default:"true" doc:"Only live ads are offered."`
+	SampledCTR *CTR     `json:"sampled_ctr,omitempty" readOnly:"true" doc:"Of the last seven days with 1000 views in them; absent until there was one such night."`
 	Written
 
 	flight int32
@@ -31,7 +32,7 @@ type Ad struct {
 }
 
 func (v *Ad) slug() string { return v.Slug }
-func (v *Ad) readOnly()    { v.Written = Written{} }
+func (v *Ad) readOnly()    { v.Written, v.SampledCTR = Written{}, nil }
 
 func ad(r query.ReadAdRow) row[Ad] {
 	return row[Ad]{r.ID, r.Version, Ad{
@@ -102,6 +103,7 @@ var ads = kind[Ad]{
 		}
 		return row[Ad]{old.id, version, *v}, w.q.AddAdTypes(w.ctx, old.id, v.types)
 	},
+	more: showCTRs("ad", func(v *Ad) **CTR { return &v.SampledCTR }),
 }
 
 // fits says where an ad type is too small for the ad's text.

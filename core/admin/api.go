@@ -17,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"nearside/core/jobs"
 	"nearside/core/postgres"
 	"nearside/sync/catalog"
 )
@@ -34,6 +35,7 @@ type API struct {
 	wake  func() // tells this core's publisher that something was written
 	log   *slog.Logger
 	now   func() time.Time
+	jobs  []jobs.Job
 	mux   *http.ServeMux
 	huma  huma.API
 	stats Stats
@@ -51,11 +53,12 @@ type Options struct {
 	Wake    func()           // called after each write that was committed; must not wait
 	Log     *slog.Logger     // where to say what went wrong inside
 	Now     func() time.Time // nil: time.Now
+	Jobs    []jobs.Job       // what the core does now and then, to be listed
 }
 
 // New makes the API over db.
 func New(db *postgres.DB, o Options) *API {
-	a := &API{db: db, wake: o.Wake, log: o.Log, now: o.Now, mux: http.NewServeMux()}
+	a := &API{db: db, jobs: o.Jobs, wake: o.Wake, log: o.Log, now: o.Now, mux: http.NewServeMux()}
 	if a.wake == nil {
 		a.wake = func() {}
 	}

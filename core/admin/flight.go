@@ -40,10 +40,13 @@ type Flight struct {
 	TrafficCap Shares    `json:"traffic_cap" required:"false" doc:"The most that one country, geo region or publisher may have of the flight's traffic, from 0 to 1."`
 	Targeting  Targeting `json:"targeting" required:"false" doc:"Where it may show; empty for everywhere."`
 
-	State    string    `json:"state,omitempty" readOnly:"true" enum:"run,pause,kill" doc:"What was said by pause, resume and kill."`
-	Delivery *Delivery `json:"delivery,omitempty" readOnly:"true" doc:"What was counted so far."`
-	Budgets  []Budget  `json:"budgets,omitzero" readOnly:"true" doc:"Who may still spend what."`
-	Control  int64     `json:"control_version,omitempty" readOnly:"true" doc:"The control version that set state; 0 where nothing did."`
+	State       string    `json:"state,omitempty" readOnly:"true" enum:"run,pause,kill" doc:"What was said by pause, resume and kill."`
+	Delivery    *Delivery `json:"delivery,omitempty" readOnly:"true" doc:"What was counted so far."`
+	Budgets     []Budget  `json:"budgets,omitzero" readOnly:"true" doc:"Who may still spend what."`
+	SampledCTR  *CTR      `json:"sampled_ctr,omitempty" readOnly:"true" doc:"Of the last seven days with 1000 views in them; absent until there was one such night."`
+	TrafficFill *Fill     `json:"traffic_fill,omitempty" readOnly:"true" doc:"Of a paid flight: which share of all its views its countries, geo regions and publishers had last night. The largest 20 of each from 0.01 up, and those with a traffic_cap."`
+	Demand      *Demand   `json:"demand,omitempty" readOnly:"true" doc:"Of a traffic-paced flight: how much it is asked for in each hour of a week."`
+	Control     int64     `json:"control_version,omitempty" readOnly:"true" doc:"The control version that set state; 0 where nothing did."`
 	Written
 
 	id       int32
@@ -85,6 +88,7 @@ type Budget struct {
 func (v *Flight) slug() string { return v.Slug }
 func (v *Flight) readOnly() {
 	v.Written, v.State, v.Delivery, v.Budgets, v.Control = Written{}, "", nil, nil, 0
+	v.SampledCTR, v.TrafficFill, v.Demand = nil, nil, nil
 }
 
 func flight(r query.ReadFlightRow) (row[Flight], error) {
@@ -279,7 +283,7 @@ func showDelivery(ctx context.Context, a *API, rows []row[Flight]) error {
 			})
 		}
 	}
-	return nil
+	return showLearnt(ctx, a, rows)
 }
 
 // budgetKind is what a flight's budget limits, in the API's words.

@@ -40,6 +40,7 @@ type Publisher struct {
 	Groups []string `json:"groups" required:"false" maxItems:"1000" doc:"Slugs of publisher groups; kept sorted."`
 	PublisherSettings
 	DailyCapMicros int64 `json:"daily_cap_micros" required:"false" minimum:"0" maximum:"1000000000000000" doc:"The most that paid ads here may cost in one day (UTC), at full price; 0 for none. A cap that a publisher did not have starts tomorrow."`
+	SampledCTR     *CTR  `json:"sampled_ctr,omitempty" readOnly:"true" doc:"Of paid campaigns here, of the last seven days; absent until there was a view."`
 	Written
 
 	groups   []int32
@@ -47,7 +48,7 @@ type Publisher struct {
 }
 
 func (v *Publisher) slug() string { return v.Slug }
-func (v *Publisher) readOnly()    { v.Written = Written{} }
+func (v *Publisher) readOnly()    { v.Written, v.SampledCTR = Written{}, nil }
 
 func publisher(r query.ReadPublisherRow) (row[Publisher], error) {
 	v := Publisher{Slug: r.Slug, Name: r.Name, Groups: tidy(r.Groups), DailyCapMicros: r.DailyCapMicros, capStart: r.DailyCapFrom}
@@ -122,4 +123,5 @@ var publishers = kind[Publisher]{
 		}
 		return row[Publisher]{old.id, version, *v}, nil
 	},
+	more: showCTRs("publisher", func(v *Publisher) **CTR { return &v.SampledCTR }),
 }

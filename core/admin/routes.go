@@ -17,5 +17,7 @@ func (a *API) routes() {
 	a.accessRooms()
 	a.catalogRooms()
 	a.reportRooms()
+	a.seriesRooms()
+	a.jobRooms()
 	a.docsRooms()
 }

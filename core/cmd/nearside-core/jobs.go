@@ -10,11 +10,12 @@ import (
 	"nearside/core/learn"
 	"nearside/core/postgres"
 	"nearside/core/postgres/query"
+	"nearside/core/series"
 )
 
 // coreJobs are all that a core does now and then.
 func coreJobs(db *postgres.DB, wake func()) []jobs.Job {
-	all := learn.New(db, wake).Jobs()
+	all := append(learn.New(db, wake).Jobs(), series.Job(db))
 	slices.SortFunc(all, func(a, b jobs.Job) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -189,7 +190,7 @@ func TestCommands(t *testing.T) {
 	if list := must("", "join-token", "list"); !strings.Contains(list, "region eu") {
 		t.Errorf("join tokens:\n%s", list)
 	}
-	if out := must("", "jobs", "list"); !strings.Contains(out, "sampled-ctr   24h0m0s  -        -          0         -") {
+	if out := must("", "jobs", "list"); !regexp.MustCompile(`(?m)^sampled-ctr +24h0m0s +- +- +0 +-$`).MatchString(out) {
 		t.Errorf("jobs that never ran:\n%s", out)
 	}
 	if out := must("", "jobs", "run", "sampled-ctr"); out != "0 samples, none has changed\n" {

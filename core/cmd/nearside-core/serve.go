@@ -79,7 +79,8 @@ func (c *serveCommand) Run(e *env) error {
 		exchange := ingest.New(db.Ledger(), publisher, options)
 		syncPort := http.NewServeMux()
 		syncPort.Handle(exchange.Handler())
-		api := admin.New(db, admin.Options{Version: versionText(), Wake: publisher.Wake, Log: e.log})
+		runner := jobs.New(db, jobs.Options{Log: e.log}, coreJobs(db, publisher.Wake)...)
+		api := admin.New(db, admin.Options{Version: versionText(), Wake: publisher.Wake, Log: e.log, Jobs: runner.Jobs()})
 		opsPort := ops.New(e.log, versionText(),
 			ops.Check{Name: "database", Look: db.Ping},
 			ops.Check{Name: "exchange", Look: exchange.Ready},
@@ -90,7 +91,6 @@ func (c *serveCommand) Run(e *env) error {
 				return nil
 			}},
 		)
-		runner := jobs.New(db, jobs.Options{Log: e.log}, coreJobs(db, publisher.Wake)...)
 		measure(opsPort, db, publisher, api, exchange.Stats(), runner)
 
 		// The parts outlive the signal by what it takes to stop in order.
