@@ -29,7 +29,7 @@ const (
 
 // matched are the reasons for which a flight is refused although the request
 // is one that it is for.
-var matched = []string{"exhausted", "on_pace", "daily_cap", "lease", "frequency_cap", "competing", "lower_tier"}
+var matched = []string{"exhausted", "on_pace", "daily_cap", "broker", "lease", "frequency_cap", "competing", "lower_tier"}
 
 // Week is a number for each hour of a week, from Monday 00:00 UTC.
 type Week [catalog.HoursPerWeek]float64
