@@ -92,7 +92,7 @@ func runAll(m *testing.M) (code int, err error) {
 	here, err = world.Start(ctx, world.Config{
 		Dir: filepath.Join(dir, "world"), BasePort: base, Regions: regions, Nodes: 1, RestartAfter: world.Never, Programs: programs,
 		Via: func(_, url string) (string, error) {
-			p, err := world.NewProxy(url)
+			p, err := world.NewProxy(url, "")
 			if err != nil {
 				return "", err
 			}

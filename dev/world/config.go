@@ -31,6 +31,7 @@ type Config struct {
 	Verbose      bool          // Log also gets a copy of what the processes say
 	CoreArgs     []string      // further arguments of nearside-core serve
 	EdgeArgs     []string      // further arguments of nearside-edge
+	TLS          bool          // between core and edges, and between edges, with an authority of the world's own
 
 	// Via, where it is not nil, says at which address the edge of that name
 	// finds a core whose sync API is at url: tests put a proxy between.
@@ -169,6 +170,21 @@ func (c *Config) at(machine string, port int) string {
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 func url(port int) string { return "http://" + address(port) }
+
+// scheme is how the sync API is spoken.
+func (c *Config) scheme() string {
+	if c.TLS {
+		return "https://"
+	}
+	return "http://"
+}
+
+// The TLS directory of the cores, with the authority's key, and that of the
+// edges, without.
+const (
+	coreTLS = "tls"
+	edgeTLS = "tls-edge"
+)
 
 func (c *Config) file(name ...string) string {
 	return filepath.Join(append([]string{c.Dir}, name...)...)

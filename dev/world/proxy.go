@@ -3,10 +3,12 @@ package world
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -15,6 +17,9 @@ import (
 	gosync "sync"
 	"sync/atomic"
 	"time"
+
+	"nearside/core/authority"
+	"nearside/sync/trust"
 )
 
 // Fault is what a Proxy does to one exchange.
@@ -56,8 +61,11 @@ type Proxy struct {
 	pass     *httputil.ReverseProxy
 	serving  gosync.WaitGroup
 
+	authority *authority.Store // nil: plain HTTP
+
 	mu    gosync.Mutex
-	last  map[string]*reply // the previous reply to each holder's Sync, by credential
+	as    map[trust.Identity]*http.Transport // by whose certificate they show
+	last  map[string]*reply                  // the previous reply to each holder's Sync, by credential
 	cut   bool
 	conns map[net.Conn]struct{}
 }
@@ -69,8 +77,11 @@ type reply struct {
 	body   []byte
 }
 
-// NewProxy starts a proxy to the sync API at target, on a free port.
-func NewProxy(target string) (*Proxy, error) {
+// NewProxy starts a proxy to the sync API at target, on a free port. Where the
+// target speaks TLS, dir is the core's TLS directory, as Config.TLSDir says: the
+// proxy shows edges a core's certificate, and shows the core one of whichever
+// edge it speaks for, which only whoever has the authority's key can.
+func NewProxy(target, dir string) (*Proxy, error) {
 	to, err := neturl.Parse(target)
 	if err != nil {
 		return nil, err
@@ -79,36 +90,108 @@ func NewProxy(target string) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Edges speak HTTP/2 in the clear, knowing that the core does; so do we.
-	only2 := new(http.Protocols)
-	only2.SetUnencryptedHTTP2(true)
+	p := &Proxy{
+		Late: 300 * time.Millisecond, listener: listener, target: to,
+		last: map[string]*reply{}, conns: map[net.Conn]struct{}{}, as: map[trust.Identity]*http.Transport{},
+	}
+	// Edges speak HTTP/2 without TLS, knowing that the core does; so do we.
 	both := new(http.Protocols)
 	both.SetHTTP1(true)
 	both.SetUnencryptedHTTP2(true)
-	transport := &http.Transport{Protocols: only2}
-	p := &Proxy{
-		Late: 300 * time.Millisecond, listener: listener, target: to, client: &http.Client{Transport: transport},
-		last: map[string]*reply{}, conns: map[net.Conn]struct{}{},
+	if to.Scheme == "https" {
+		both.SetHTTP2(true)
+		if err := p.certify(dir); err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
 	}
+	p.client = &http.Client{Transport: p}
 	quiet := log.New(io.Discard, "", 0)
 	p.pass = &httputil.ReverseProxy{
-		Transport: transport, FlushInterval: -1, ErrorLog: quiet,
+		Transport: p, FlushInterval: -1, ErrorLog: quiet,
 		Rewrite:      func(r *httputil.ProxyRequest) { r.SetURL(to) },
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	p.server = &http.Server{Handler: p, Protocols: both, ErrorLog: quiet, ConnState: p.track}
-	p.serving.Go(func() { _ = p.server.Serve(listener) }) // ends with Close
+	serve := p.server.Serve
+	if p.authority != nil {
+		p.server.TLSConfig = p.authority.Sync()
+		serve = func(l net.Listener) error { return p.server.ServeTLS(l, "", "") }
+	}
+	p.serving.Go(func() { _ = serve(listener) }) // ends with Close
 	return p, nil
 }
 
+func (p *Proxy) certify(dir string) (err error) {
+	if p.authority, err = authority.Open(dir, slog.New(slog.DiscardHandler)); err != nil {
+		return err
+	}
+	if !p.authority.Signs() {
+		return fmt.Errorf("%s: expected ca.key", dir)
+	}
+	return nil
+}
+
+type callerKey struct{}
+
+// RoundTrip implements http.RoundTripper: it asks the core as the edge whose
+// certificate came with the request.
+func (p *Proxy) RoundTrip(r *http.Request) (*http.Response, error) {
+	id, _ := r.Context().Value(callerKey{}).(trust.Identity)
+	t, err := p.transport(id)
+	if err != nil {
+		return nil, err
+	}
+	return t.RoundTrip(r)
+}
+
+// transport makes connections that show the certificate of an edge; none where
+// it is the zero one.
+func (p *Proxy) transport(id trust.Identity) (*http.Transport, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.as[id]; t != nil {
+		return t, nil
+	}
+	only2 := new(http.Protocols)
+	only2.SetHTTP2(true)
+	only2.SetUnencryptedHTTP2(true)
+	t := &http.Transport{Protocols: only2}
+	if p.authority != nil {
+		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(c tls.ConnectionState) error {
+			return p.authority.Roots().Core(c.PeerCertificates, c.ServerName, time.Now())
+		}}
+		if id != (trust.Identity{}) {
+			key, err := trust.NewKey()
+			if err != nil {
+				return nil, err
+			}
+			csr, err := trust.Request(key)
+			if err != nil {
+				return nil, err
+			}
+			cert, err := p.authority.Sign(csr, id, time.Now())
+			if err != nil {
+				return nil, err
+			}
+			t.TLSClientConfig.Certificates = []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}
+		}
+	}
+	p.as[id] = t
+	return t, nil
+}
+
 // URL is where edges find it.
-func (p *Proxy) URL() string { return "http://" + p.listener.Addr().String() }
+func (p *Proxy) URL() string { return p.target.Scheme + "://" + p.listener.Addr().String() }
 
 // Close ends it and every connection through it.
 func (p *Proxy) Close() {
 	_ = p.server.Close()
 	p.serving.Wait()
-	p.client.CloseIdleConnections()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, t := range p.as {
+		t.CloseIdleConnections()
+	}
 }
 
 // Choose sets what is done to the exchanges from now on; nil: nothing.
@@ -161,6 +244,11 @@ func (p *Proxy) track(c net.Conn, s http.ConnState) {
 
 // ServeHTTP passes a request on.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if p.authority != nil {
+		if id, err := p.authority.Caller(r.TLS, time.Now(), true); err == nil {
+			r = r.WithContext(context.WithValue(r.Context(), callerKey{}, id))
+		}
+	}
 	if !strings.HasSuffix(r.URL.Path, "/Sync") {
 		p.pass.ServeHTTP(w, r)
 		return

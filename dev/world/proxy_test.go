@@ -40,7 +40,7 @@ func h2() *http.Client {
 
 func TestProxyFaults(t *testing.T) {
 	core, calls := testCore(t)
-	p, err := NewProxy(core)
+	p, err := NewProxy(core, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestProxyFaults(t *testing.T) {
 
 func TestProxyCut(t *testing.T) {
 	core, _ := testCore(t)
-	p, err := NewProxy(core)
+	p, err := NewProxy(core, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,7 +123,7 @@ func (w *World) takeDir() error {
 	} else if err := waitForOld(context.Background(), w.config.file("postgres")); err != nil {
 		return err
 	}
-	for _, name := range []string{"postgres", "standby", "postgres.password", "database", "admin.token", "join.token", "gossip.key", "edges", "log"} {
+	for _, name := range []string{"postgres", "standby", "postgres.password", "database", "admin.token", "join.token", "gossip.key", coreTLS, edgeTLS, "edges", "log"} {
 		if err := os.RemoveAll(w.config.file(name)); err != nil {
 			return err
 		}
@@ -161,8 +161,13 @@ func (w *World) start(ctx context.Context) error {
 		return err
 	}
 	c := &w.config
+	if c.TLS {
+		if err := w.makeAuthority(ctx, database); err != nil {
+			return err
+		}
+	}
 	w.ready = Ready{
-		Admin: url(c.BasePort + admin), AdminToken: token, Sync: url(c.BasePort + sync), DatabaseURL: database,
+		Admin: url(c.BasePort + admin), AdminToken: token, Sync: c.scheme() + address(c.BasePort+sync), DatabaseURL: database,
 	}
 	for i := range c.cores() {
 		if err := w.startCore(ctx, i); err != nil {
@@ -183,6 +188,25 @@ func (w *World) start(ctx context.Context) error {
 	return nil
 }
 
+// makeAuthority makes the world's own authority the first time, and gives edges
+// its certificate without its key.
+func (w *World) makeAuthority(ctx context.Context, database string) error {
+	ca := w.config.file(coreTLS, "ca.pem")
+	if _, err := os.Stat(ca); errors.Is(err, fs.ErrNotExist) {
+		if _, err := w.command(ctx, database, nil, "ca", "init", "--name", "nearside-dev"); err != nil {
+			return err
+		}
+	}
+	text, err := os.ReadFile(ca)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(w.config.file(edgeTLS), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(w.config.file(edgeTLS, "ca.pem"), text, 0o644)
+}
+
 func (w *World) startCore(ctx context.Context, i int) error {
 	c, port, name := &w.config, w.config.corePort(i), coreName(i)
 	if err := w.forward(name, port+admin, port+sync, port+operations); err != nil {
@@ -195,7 +219,7 @@ func (w *World) startCore(ctx context.Context, i int) error {
 			"--sync-listen", c.at(name, port+sync),
 			"--ops-listen", c.at(name, port+operations),
 		}, c.CoreArgs...)...)
-		cmd.Env = environment("NEARSIDE_DATABASE_URL=" + w.coreURL)
+		cmd.Env = w.coreEnvironment(w.coreURL)
 		return cmd
 	})
 	if i == 0 {
@@ -236,8 +260,11 @@ func (w *World) startEdges() error {
 			if c.Network == nil {
 				args = append(args, "--public-url", url(port+public))
 			} // else beacons go where the request came: to a forwarder, or to the machine
+			if c.TLS {
+				args = append(args, "--tls-dir", c.file(edgeTLS))
+			}
 			for k := range c.cores() {
-				core := "http://" + c.at(coreName(k), c.corePort(k)+sync)
+				core := c.scheme() + c.at(coreName(k), c.corePort(k)+sync)
 				if c.Via != nil {
 					var err error
 					if core, err = c.Via(name, core); err != nil {
@@ -269,6 +296,15 @@ func (w *World) startEdges() error {
 	return nil
 }
 
+// coreEnvironment is that of a core and of its commands.
+func (w *World) coreEnvironment(database string) []string {
+	env := environment("NEARSIDE_DATABASE_URL=" + database)
+	if w.config.TLS {
+		env = append(env, "NEARSIDE_TLS_DIR="+w.config.file(coreTLS))
+	}
+	return env
+}
+
 // environment is the caller's without what would configure the product, and
 // with more.
 func environment(more ...string) []string {
@@ -293,7 +329,7 @@ func (w *World) process(name string, last syscall.Signal, command func(programs 
 // command runs nearside-core to its end and returns what it printed.
 func (w *World) command(ctx context.Context, database string, stdin io.Reader, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(w.config.Programs, "nearside-core"), args...)
-	cmd.Env = environment("NEARSIDE_DATABASE_URL=" + database)
+	cmd.Env = w.coreEnvironment(database)
 	cmd.Stdin = stdin
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -24,6 +24,7 @@ type up struct {
 	Nodes        int      `help:"Edges in each region." default:"1"`
 	Traffic      float64  `help:"Sample traffic, in decisions per second and region; 0 for none." default:"20" placeholder:"RATE"`
 	Fresh        bool     `help:"Throw the old state away first."`
+	TLS          bool     `help:"Speak TLS between core and edges, and between edges, with an authority of this world's own." name:"tls" default:"true" negatable:""`
 	RestartAfter string   `help:"How long a core or an edge that was killed stays dead, or never: it stays so." default:"1s" placeholder:"DURATION"`
 	WAN          bool     `help:"Put the regions as far apart as they are on earth; the core is in the first. Linux, as root." name:"wan"`
 }
@@ -74,7 +75,7 @@ func (u *up) config(e *env) (world.Config, error) {
 		}
 	}
 	c := world.Config{
-		Dir: u.Dir, BasePort: u.BasePort, Regions: u.Regions, Nodes: u.Nodes, RestartAfter: after, Fresh: u.Fresh,
+		Dir: u.Dir, BasePort: u.BasePort, Regions: u.Regions, Nodes: u.Nodes, RestartAfter: after, Fresh: u.Fresh, TLS: u.TLS,
 		Programs: programs, DatabaseURL: os.Getenv("NEARSIDE_DATABASE_URL"), Log: e.stderr, Verbose: !terminal(e.stdout),
 	}
 	if err := c.Validate(); err != nil {

@@ -98,9 +98,9 @@ func runAll(m *testing.M) (code int, err error) {
 	defer cancel()
 	here, err = world.Start(ctx, world.Config{
 		Dir: filepath.Join(dir, "world"), BasePort: base, Regions: []string{"us-east", "eu-west", "ap-south"}, Nodes: nodes, Cores: cores,
-		RestartAfter: world.Never, Programs: programs,
+		RestartAfter: world.Never, Programs: programs, TLS: true,
 		Via: func(edge, url string) (string, error) {
-			p, err := world.NewProxy(url)
+			p, err := world.NewProxy(url, filepath.Join(dir, "world", "tls"))
 			if err != nil {
 				return "", err
 			}
