@@ -489,7 +489,7 @@ func FuzzNative(f *testing.F) {
 		f.Add([]byte(s), false)
 	}
 	w := newFuzzWorld(f)
-	w.cfg.OperatorTokens = [][32]byte{sha256.Sum256([]byte("operator-token"))}
+	w.Operators([][32]byte{sha256.Sum256([]byte("operator-token"))})
 	f.Fuzz(func(t *testing.T, body []byte, explain bool) {
 		w.explains = newLimiter(nil)
 		ctx := &fasthttp.RequestCtx{}
