@@ -40,7 +40,7 @@ type Record struct {
 	Outcome   Made      `json:"outcome"`    // what was decided
 	Torn      bool      `json:"torn"`       // accounts moved each time it was decided: they may be off by a few units
 	Cut       bool      `json:"cut"`        // there were more candidates than a record holds; it cannot be replayed
-	StandsFor int64     `json:"stands_for"` // decisions since the record before it
+	StandsFor int64     `json:"stands_for"` // decisions since the record before it; 0: it was made for an explanation
 }
 
 // Asked is a Request as it is recorded.
@@ -103,7 +103,7 @@ type Made struct {
 // before and after; where they moved meanwhile it is decided anew, which
 // nobody sees, until they stood still or it has been tried often enough.
 func (c *Catalog) DecideAndRecord(r *Request, s *Scratch, now int64, seed uint64, out *Outcome) *Record {
-	rec := &Record{Format: recordFormat, Catalog: c.Version(), At: now, Seed: strconv.FormatUint(seed, 16), Request: takeDown(r), StandsFor: 1}
+	rec := &Record{Format: recordFormat, Catalog: c.Version(), At: now, Seed: strconv.FormatUint(seed, 16), Request: takeDown(r)}
 	c.Shape(r, s, now)
 	set := c.Candidates(s)
 	rec.Cut = set.Len() > maxRecorded

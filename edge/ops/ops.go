@@ -1,5 +1,5 @@
 // Package ops is the edge's operations port, which is not public: /livez,
-// /readyz, /metrics and /debug/pprof. It is the only importer of Prometheus at
+// /readyz, /metrics and /debug/pprof, and what else Handle is given. It is the only importer of Prometheus at
 // the edge; other packages own their counters as atomics, which it exposes.
 //
 // /livez is 200 while the process answers. /readyz is 200 only when every check
@@ -63,6 +63,9 @@ func New(version string, checks ...Check) *Ops {
 	o.mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return o
 }
+
+// Handle serves a further path.
+func (o *Ops) Handle(pattern string, handler http.Handler) { o.mux.Handle(pattern, handler) }
 
 // Gauge exposes what read says.
 func (o *Ops) Gauge(name, help string, read func() float64) {

@@ -27,13 +27,14 @@ const (
 // this node takes the reader for.
 type explanation struct {
 	*decision.Explanation
-	LeftOff int       `json:"left_off,omitempty"` // flights, for want of room
-	At      time.Time `json:"at"`
-	Country string    `json:"country"` // "" if not known
-	State   string    `json:"state"`
-	Metro   int32     `json:"metro"`
-	Mobile  bool      `json:"mobile"`
-	Bot     bool      `json:"bot"`
+	LeftOff int              `json:"left_off,omitempty"` // flights, for want of room
+	At      time.Time        `json:"at"`
+	Country string           `json:"country"` // "" if not known
+	State   string           `json:"state"`
+	Metro   int32            `json:"metro"`
+	Mobile  bool             `json:"mobile"`
+	Bot     bool             `json:"bot"`
+	Record  *decision.Record `json:"record,omitempty"` // for operators: what nearside-edge replay takes
 }
 
 // explain answers POST /v1/decisions/explain. It makes no offer, counts nothing
@@ -73,11 +74,16 @@ func (s *Server) explain(ctx *fasthttp.RequestCtx, w *work, start time.Time) {
 		w.capped = s.frequencies.capped(w.capped[:0], client, l.catalog, start.Unix())
 		r.Capped = w.capped
 	}
+	record := l.catalog.DecideAndRecord(r, &w.scratch, start.UnixMilli(), 0, &w.outcome)
+	s.records.keep(record)
+	s.stats.Explained.Add(1)
 	e := explanation{
 		Explanation: l.catalog.Explain(r, start.UnixMilli(), slugs...),
 		At:          start.UTC(), Country: code(r.Country[:]), State: code(r.State[:]), Metro: r.Metro, Mobile: r.Mobile, Bot: agent.Bot,
 	}
-	if !operator {
+	if operator {
+		e.Record = record
+	} else {
 		e.Flights = slices.DeleteFunc(e.Flights, notTheirs)
 	}
 	if len(e.Flights) > maxLines {

@@ -95,6 +95,10 @@ func newCandidates() (*ristretto.Cache[uint64, *decision.Candidates], error) {
 // chooseAd chooses an ad, with candidates from the cache where requests of this
 // shape have come before.
 func (s *Server) chooseAd(w *work, l *loaded, now int64, seed uint64) {
+	if s.records.due(now) {
+		s.record(w, l, now, seed)
+		return
+	}
 	if w.request.ForceAd != "" || w.request.ForceCampaign != "" {
 		l.catalog.Decide(&w.request, &w.scratch, now, seed, &w.outcome)
 		return

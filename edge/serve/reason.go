@@ -116,6 +116,8 @@ type Stats struct {
 	Panics    atomic.Uint64
 	Rejected  atomic.Uint64 // requests that were not HTTP, too large or too slow
 	Templates atomic.Uint64 // ads rendered with the built-in template because their own failed
+	Recorded  atomic.Uint64 // decisions of which a record was kept
+	Explained atomic.Uint64 // explanations given
 	Latency   Latency       // of decisions, inside the handler
 }
 

@@ -105,6 +105,7 @@ type Server struct {
 	stickies    stickies
 	frequencies frequencies
 	sample      sampler
+	records     records
 	seed        maphash.Seed // of the stickies' keys
 	views       *limiter
 	clicks      *limiter

@@ -161,6 +161,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 	e.look()
 	e.ops = ops.New(versionText(), e.checks()...)
 	e.expose()
+	e.ops.Handle("GET /records", http.HandlerFunc(e.records))
 	return e, nil
 }
 

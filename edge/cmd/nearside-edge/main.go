@@ -2,6 +2,8 @@
 // memory and from leased budgets, keeps views and clicks in its journal, and
 // exchanges with the core.
 //
+// nearside-edge replay makes recorded decisions again, and serves nothing.
+//
 // Exit status: 0 when it was told to stop and has drained, 1 when it cannot go
 // on, 2 when its configuration is wrong, with one line on stderr that names
 // the key, 3 when it was told to stop and could not have the core close its
@@ -49,13 +51,23 @@ type configError struct{ error }
 
 func (e configError) Unwrap() error { return e.error }
 
+// commands are what the program does instead of serving, by its first argument.
+var commands = map[string]func(ctx context.Context, args []string, stdout io.Writer) error{
+	"replay": replay,
+}
+
 // run serves until ctx ends, then drains.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 {
+		if command := commands[args[0]]; command != nil {
+			return command(ctx, args[1:], stdout)
+		}
+	}
 	var s settings
 	exited := false
 	parser, err := kong.New(&s,
 		kong.Name("nearside-edge"),
-		kong.Description("An edge of nearside: decides ads near their readers."),
+		kong.Description("An edge of nearside: decides ads near their readers. Other commands: nearside-edge replay --help."),
 		kong.Vars{"version": versionText()},
 		kong.Configuration(yamlFile),
 		kong.Writers(stdout, stderr),

@@ -33,6 +33,8 @@ func (e *edge) expose() {
 	counter("nearside_edge_panics_total", "Requests that ended in a panic.", &stats.Panics)
 	counter("nearside_edge_rejected_total", "Requests that were not HTTP, too large or too slow.", &stats.Rejected)
 	counter("nearside_edge_template_failures_total", "Ads rendered with the built-in template because their type's own failed.", &stats.Templates)
+	counter("nearside_edge_records_total", "Decisions of which a record was kept for replay.", &stats.Recorded)
+	counter("nearside_edge_explanations_total", "Explanations given.", &stats.Explained)
 	counter("nearside_edge_exchanges_total", "Exchanges that the core answered.", &up.Exchanges)
 	counter("nearside_edge_exchange_failures_total", "Exchanges that failed.", &up.Failures)
 	counter("nearside_edge_exchanges_withheld_total", "Exchanges whose grants were not taken because the core forgot.", &up.Withheld)
