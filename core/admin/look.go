@@ -220,6 +220,25 @@ func (a *API) catalogRooms() {
 		}
 		return out, nil
 	})
+	register(a, huma.Operation{
+		OperationID: "get-catalog-bytes", Method: http.MethodGet, Path: "/v1/catalog/versions/{version}/bytes", Tags: tags,
+		Summary: "Fetch a published catalog version", Description: "As the edges got it (docs/architecture.md says what is in it): what `nearside-edge replay` takes. Versions are kept for seven days.",
+		Errors: []int{http.StatusNotFound},
+		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
+			published: {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
+		}}},
+	}, func(ctx context.Context, in *struct {
+		Version int64 `path:"version" minimum:"1" doc:"The version."`
+	}) (*CatalogBytes, error) {
+		bytes, err := a.db.Queries().CatalogBytes(ctx, in.Version)
+		switch {
+		case postgres.IsMissing(err):
+			return nil, huma.Error404NotFound(fmt.Sprintf("catalog version %d was not published or is no longer kept; GET /v1/catalog/versions lists those that are", in.Version))
+		case err != nil:
+			return nil, fmt.Errorf("read the catalog: %w", err)
+		}
+		return &CatalogBytes{ContentType: published, Disposition: fmt.Sprintf(`attachment; filename="catalog-%d.bin"`, in.Version), Body: bytes}, nil
+	})
 	for _, what := range []struct {
 		kind, path, id, summary, tag string
 		newest                       func(query.VersionsRow) int64
@@ -269,6 +288,16 @@ func (a *API) catalogRooms() {
 			return out, nil
 		})
 	}
+}
+
+// published is the media type of a catalog as edges get it.
+const published = "application/octet-stream"
+
+// CatalogBytes is a published catalog.
+type CatalogBytes struct {
+	ContentType string `header:"Content-Type"`
+	Disposition string `header:"Content-Disposition"`
+	Body        []byte
 }
 
 type receiptsIn struct {

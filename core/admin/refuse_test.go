@@ -285,6 +285,7 @@ func TestRefusesPaths(t *testing.T) {
 		{"GET", "/v1/flights?cursor=zzzz", 422}, {"GET", "/v1/flights?cursor=LTE", 422}, {"GET", "/v1/flights?page=2", 422},
 		{"GET", "/v1/flights?cursor=OTIyMzM3MjAzNjg1NDc3NTgwNw", 200}, // a cursor far beyond the end
 		{"GET", "/v1/tokens/abc", 422}, {"GET", "/v1/tokens/99", 404}, {"DELETE", "/v1/tokens/99", 404}, {"GET", "/v1/tokens/99999999999", 422},
+		{"GET", "/v1/catalog/versions/99/bytes", 404}, {"GET", "/v1/catalog/versions/x/bytes", 422},
 		{"GET", "/v1/catalog/versions/99/receipts", 404}, {"GET", "/v1/catalog/versions/0/receipts", 422}, {"GET", "/v1/controls/5/receipts", 404},
 		{"PUT", "/v1/flights", 405}, {"DELETE", "/v1/ads/ad", 405}, {"TRACE", "/v1/flights", 405}, {"BREW", "/v1/flights", 405},
 	} {

@@ -48,6 +48,9 @@ SELECT pg_notify('nearside_control', '');
 -- name: NewestCatalog :one
 SELECT version, published_at, bytes FROM catalog_versions ORDER BY version DESC LIMIT 1;
 
+-- name: CatalogBytes :one
+SELECT bytes FROM catalog_versions WHERE version = $1;
+
 -- name: NewestCatalogVersion :one
 SELECT coalesce(max(version), 0)::bigint FROM catalog_versions;
 

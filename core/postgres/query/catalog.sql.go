@@ -12,6 +12,17 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const catalogBytes = `-- name: CatalogBytes :one
+SELECT bytes FROM catalog_versions WHERE version = $1
+`
+
+func (q *Queries) CatalogBytes(ctx context.Context, version int64) ([]byte, error) {
+	row := q.db.QueryRow(ctx, catalogBytes, version)
+	var bytes []byte
+	err := row.Scan(&bytes)
+	return bytes, err
+}
+
 const catalogVersion = `-- name: CatalogVersion :one
 SELECT catalog_version FROM counters WHERE id = 1
 `
