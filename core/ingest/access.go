@@ -91,23 +91,37 @@ func (s *Server) admit(r *http.Request) (context.Context, error) {
 	}
 	ctx, from, now := r.Context(), source(r.RemoteAddr), time.Now()
 	if r.URL.Path == wireconnect.ExchangeRegisterProcedure {
-		if s.guesses.over(from, now) {
-			return nil, errGuesses
-		}
-		var c caller
-		may, err := lookup(ctx, s, func() (ok bool, err error) {
-			c.join, ok, err = s.store.JoinToken(ctx, ledger.Hash(secret), now.UnixMilli())
-			return ok, err
-		})
-		if err != nil {
-			return nil, err
-		}
-		if !may {
-			s.guesses.wrong(from, now)
-			return nil, errDenied
-		}
-		return context.WithValue(ctx, callerKey{}, c), nil
+		return s.join(ctx, secret, from, now)
 	}
+	of, err := s.holder(ctx, r, secret, from, now)
+	if connect.CodeOf(err) == connect.CodeUnauthenticated && r.URL.Path == wireconnect.ExchangeStateProcedure {
+		return s.join(ctx, secret, from, now) // of a holder that this core may have forgotten
+	}
+	return of, err
+}
+
+// join checks a join token.
+func (s *Server) join(ctx context.Context, token string, from netip.Prefix, now time.Time) (context.Context, error) {
+	if s.guesses.over(from, now) {
+		return nil, errGuesses
+	}
+	var c caller
+	may, err := lookup(ctx, s, func() (ok bool, err error) {
+		c.join, ok, err = s.store.JoinToken(ctx, ledger.Hash(token), now.UnixMilli())
+		return ok, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !may {
+		s.guesses.wrong(from, now)
+		return nil, errDenied
+	}
+	return context.WithValue(ctx, callerKey{}, c), nil
+}
+
+// holder checks a holder's credential; the context says whose it is.
+func (s *Server) holder(ctx context.Context, r *http.Request, secret string, from netip.Prefix, now time.Time) (context.Context, error) {
 	number, secret, ok := strings.Cut(secret, ".")
 	id, err := strconv.ParseUint(number, 10, 31)
 	if !ok || err != nil || id == 0 {

@@ -205,16 +205,7 @@ func (s *Server) attempt(ctx context.Context, group []*pending) (err error) {
 	s.stats.Exchanges.Add(int64(len(group)))
 	s.stats.Rows.Add(int64(result.Rows))
 	s.feed.note(result.Budgets)
-	for _, n := range result.Notes {
-		switch n.Status {
-		case wire.SyncResponse_FENCED:
-			s.stats.Fenced.Add(1)
-			s.log.Error("holder fenced", "holder", n.Holder, "reason", n.Reason)
-		case wire.SyncResponse_FORGOTTEN:
-			s.stats.Forgotten.Add(1)
-			s.log.Error("the core has lost history: all grants are stopped until nearside-core recover", "holder", n.Holder, "proof", n.Reason)
-		}
-	}
+	s.tell(result.Notes)
 	judge := false
 	for i, p := range group {
 		if reply := result.Replies[i]; reply != nil {
@@ -236,6 +227,23 @@ func (s *Server) attempt(ctx context.Context, group []*pending) (err error) {
 		}
 	}
 	return nil
+}
+
+// tell counts and logs what an operator should know.
+func (s *Server) tell(notes []ledger.Note) {
+	for _, n := range notes {
+		switch {
+		case n.Status == wire.SyncResponse_FENCED:
+			s.stats.Fenced.Add(1)
+			s.log.Error("holder fenced", "holder", n.Holder, "reason", n.Reason)
+		case n.Alone:
+			s.stats.Doubted.Add(1)
+			s.log.Error("a holder claims what cannot be, and gets nothing; the others go on", "holder", n.Holder, "claim", n.Reason)
+		default:
+			s.stats.Forgotten.Add(1)
+			s.log.Error("the core has lost history: nothing is granted or settled until nearside-core recover", "holder", n.Holder, "proof", n.Reason)
+		}
+	}
 }
 
 // add puts into a reply what is not the ledger's.

@@ -22,7 +22,6 @@ import (
 	"nearside/sync/lease"
 	"nearside/sync/trust"
 	"nearside/sync/wire"
-	"nearside/sync/wire/wireconnect"
 )
 
 // Publisher knows what edges should have. core/publish is one.
@@ -100,6 +99,7 @@ type Stats struct {
 	Denied     atomic.Int64 // wrong credentials
 	Fenced     atomic.Int64 // holders fenced by what they said
 	Forgotten  atomic.Int64 // proofs that the core lost history
+	Doubted    atomic.Int64 // claims that only their holder spoke for
 	Expired    atomic.Int64 // holders closed for their silence
 	Judged     atomic.Int64 // foreign events judged by the core
 	HomeLost   atomic.Int64 // of these, refused because their home is gone
@@ -109,8 +109,6 @@ type Stats struct {
 
 // Server answers edges. Run must run for it to answer.
 type Server struct {
-	wireconnect.UnimplementedExchangeHandler // State
-
 	store     ledger.Store
 	publisher Publisher
 	o         Options
@@ -298,6 +296,8 @@ func (s *Server) Register(ctx context.Context, r *wire.RegisterRequest) (*wire.R
 	switch {
 	case errors.Is(err, ledger.ErrNameHeld):
 		return nil, connect.NewError(connect.CodeAlreadyExists, err)
+	case errors.Is(err, ledger.ErrForgotten):
+		return nil, connect.NewError(connect.CodeUnavailable, err)
 	case err != nil:
 		s.log.Error("cannot register", "region", r.GetRegion(), "node", r.GetNode(), "error", err)
 		return nil, away()
@@ -322,7 +322,7 @@ func (s *Server) Register(ctx context.Context, r *wire.RegisterRequest) (*wire.R
 		"join_token", callerOf(ctx).join.ID, "certificate", len(certificate) > 0)
 	return &wire.RegisterResponse{
 		Holder: got.Holder, Secret: fmt.Sprintf("%d.%s", got.Holder, secret), Keys: *keys,
-		Certificate: certificate, Authorities: authorities,
+		Certificate: certificate, Authorities: authorities, Stamp: got.Stamp,
 	}, nil
 }
 
@@ -423,6 +423,8 @@ func (s *Server) HandIn(ctx context.Context, r *wire.HandInRequest) (*wire.HandI
 		return nil, connect.NewError(connect.CodePermissionDenied, err)
 	case errors.Is(err, ledger.ErrNoHolder):
 		return nil, connect.NewError(connect.CodeNotFound, err)
+	case errors.Is(err, ledger.ErrForgotten):
+		return nil, connect.NewError(connect.CodeUnavailable, err)
 	case errors.Is(err, ledger.ErrNotFenced):
 		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
 	case errors.Is(err, ledger.ErrBehind), errors.Is(err, ledger.ErrRetired): // asking again will not help
@@ -437,6 +439,30 @@ func (s *Server) HandIn(ctx context.Context, r *wire.HandInRequest) (*wire.HandI
 	s.log.Info("handed in", "holder", r.GetHolder(), "by", by, "windows", len(r.GetWindows()), "late", len(r.GetLate()), "last", r.GetLast())
 	s.wakeSweep()
 	return response, nil
+}
+
+// State implements wireconnect.ExchangeHandler. Either the holder's credential
+// or a join token was checked.
+func (s *Server) State(ctx context.Context, r *wire.StateRequest) (*wire.StateResponse, error) {
+	if err := ledger.ValidateState(r); err != nil {
+		s.log.Warn("statement refused", "holder", r.GetStatement().GetHolder(), "error", err)
+		return nil, s.invalid(err)
+	}
+	who := callerOf(ctx)
+	if who.holder != 0 && who.holder != r.GetStatement().GetHolder() {
+		return nil, own(ctx, r.GetStatement().GetHolder())
+	}
+	if only := who.join.Region; only != "" && only != r.GetStatement().GetRegion() {
+		return nil, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("statement.region: the join token is for %s", only))
+	}
+	taken, err := ledger.TakeStatement(ctx, s.store, r.GetStatement(), who.holder != 0, time.Now().UnixMilli())
+	if err != nil {
+		s.log.Error("cannot take a statement", "holder", r.GetStatement().GetHolder(), "error", err)
+		return nil, away()
+	}
+	s.tell(taken.Notes)
+	s.log.Info("a holder stated its account", "holder", r.GetStatement().GetHolder(), "answer", taken.Status, "leases", len(r.GetStatement().GetTotals().GetBudget()))
+	return &wire.StateResponse{Status: taken.Status}, nil
 }
 
 // away is told instead of a store's error, which is nothing to an edge.

@@ -39,11 +39,22 @@
 //	the next                               applied whole, cursor advanced
 //	the same number, another hash          the holder is fenced
 //	totals that contradict the lease       the holder is fenced
-//	beyond the next, or more granted       FORGOTTEN: the core lost history; all grants of
-//	than the core ever gave                all holders stop until recovery
+//	beyond the next, or more granted       FORGOTTEN, to this holder; where another one, or
+//	than the core ever gave                all there are, say such things too: to all
 //
 // The boot with the highest ordinal is the holder; older ones are superseded.
 // Two boots with one ordinal are two copies of one directory: fenced.
+//
+// # A core that forgot
+//
+// A database that was restored from the past, or a standby that lagged, does
+// not know what it has granted since. Each reply carries a stamp, the core's own
+// signature under what it has committed of the holder until then; a holder that
+// brings one which is newer than what the core remembers proves it. From then on
+// nothing is applied, granted, closed or registered: everybody is answered
+// FORGOTTEN and asked for a statement (TakeStatement) of its whole account.
+// Recover rebuilds leases, cursors and budgets from the statements, as an
+// operator's command. See docs/decisions/0040.
 //
 // # When things fail
 //
@@ -55,6 +66,5 @@
 // # What it leaves out
 //
 // Credentials, queues and streams (core/ingest). Delivered totals and catalog
-// versions are added to replies there. Brokers and recovery of a core that
-// forgot are not here yet.
+// versions are added to replies there. Brokers are not here yet.
 package ledger

@@ -37,11 +37,12 @@ type Result struct {
 	Rows    int                  // leases written
 }
 
-// Note tells of a holder that an exchange fenced, or that proved the core to
-// have forgotten.
+// Note tells of a holder that an exchange fenced, or that claims what the core
+// does not know.
 type Note struct {
 	Holder uint32
 	Status wire.SyncResponse_Status
+	Alone  bool // with FORGOTTEN: nothing but its word speaks for it, and the others go on
 	Reason string
 }
 
@@ -161,6 +162,7 @@ type step struct {
 	budgets   map[lease.Budget]bool
 	leases    map[LeaseKey]bool   // true: new
 	told      map[uint32][]*Lease // by holder: leases whose core's side changed
+	doubted   map[uint32]bool     // open holders that claim what cannot be
 	dismissed map[Verdict]bool    // waiting events that got their verdict here; Outcome 0
 }
 
@@ -177,6 +179,7 @@ func newStep(l *Loaded, now int64, rules Rules) *step {
 		budgets:   map[lease.Budget]bool{},
 		leases:    map[LeaseKey]bool{},
 		told:      map[uint32][]*Lease{},
+		doubted:   map[uint32]bool{},
 		dismissed: map[Verdict]bool{},
 	}
 }
@@ -244,6 +247,12 @@ func (s *step) exchange(requests []*wire.SyncRequest) []*wire.SyncResponse {
 		turns = append(turns, &turn{request: r, holder: h, reply: replies[i]})
 	}
 	slices.SortStableFunc(turns, func(a, b *turn) int { return cmp.Compare(a.holder.ID, b.holder.ID) })
+	for _, id := range s.Doubted {
+		s.doubted[id] = true
+	}
+	for _, t := range turns {
+		s.prove(t.holder, t.request.GetStamp())
+	}
 	for _, t := range turns {
 		s.take(t)
 	}
@@ -287,10 +296,14 @@ func (s *step) take(t *turn) {
 	case r.GetBootOrdinal() > h.BootOrdinal:
 		h.Boot, h.BootOrdinal, t.whole = r.GetBoot(), r.GetBootOrdinal(), true
 	case r.GetBoot() != h.Boot:
-		s.refuse(t, wire.SyncResponse_FENCED, fmt.Sprintf("boot number %d was claimed by two boots: its directory was copied or rolled back", h.BootOrdinal))
+		s.refuse(t, fmt.Sprintf("boot number %d was claimed by two boots: its directory was copied or rolled back", h.BootOrdinal))
 		return
 	case r.GetFirst():
 		t.whole = true
+	}
+	if s.Forgotten {
+		s.freeze(t)
+		return
 	}
 	b := r.GetBatch()
 	seal := b.GetSeal()
@@ -299,35 +312,82 @@ func (s *step) take(t *turn) {
 	}
 	switch order := exchange.Compare(seal, h.Cursor()); {
 	case order == exchange.Another:
-		s.refuse(t, wire.SyncResponse_FENCED, fmt.Sprintf("its %s is not the core's %s", exchange.Describe(seal), exchange.Describe(h.Cursor())))
+		s.refuse(t, fmt.Sprintf("its %s is not the core's %s", exchange.Describe(seal), exchange.Describe(h.Cursor())))
 		return
 	case order == exchange.Ahead && (b == nil || seal.GetBatch() > h.Batch+1):
-		s.refuse(t, wire.SyncResponse_FORGOTTEN, fmt.Sprintf("holder %d is at %s, the core at %s", h.ID, exchange.Describe(seal), exchange.Describe(h.Cursor())))
+		s.doubt(t, fmt.Sprintf("holder %d is at %s, the core at %s", h.ID, exchange.Describe(seal), exchange.Describe(h.Cursor())))
 		return
 	case order == exchange.Ahead:
-		if status, reason := s.contradiction(h, b); reason != "" {
-			s.refuse(t, status, reason)
+		switch status, reason := s.contradiction(h, b); {
+		case reason == "":
+			s.apply(h, b)
+		case status == wire.SyncResponse_FORGOTTEN:
+			s.doubt(t, reason)
+			return
+		default:
+			s.refuse(t, reason)
 			return
 		}
-		s.apply(h, b)
 	case b != nil:
 		t.whole, t.repeat = true, true
+	}
+	if h.Doubt != "" { // it has come to reason
+		h.Doubt, h.Stated = "", 0
+		delete(s.doubted, h.ID)
 	}
 	s.side(t)
 	t.grants = h.State == Open
 }
 
-func (s *step) refuse(t *turn, status wire.SyncResponse_Status, reason string) {
-	t.reply.Status = status
-	s.notes = append(s.notes, Note{t.holder.ID, status, reason})
-	switch {
-	case status == wire.SyncResponse_FENCED:
-		t.holder.fence(reason)
-	case !s.Forgotten:
-		s.Forgotten = true
-		s.written.Forgotten, s.written.Forgetter = reason, t.holder.ID
+// refuse fences a holder for what it said.
+func (s *step) refuse(t *turn, reason string) {
+	t.reply.Status = wire.SyncResponse_FENCED
+	s.notes = append(s.notes, Note{Holder: t.holder.ID, Status: wire.SyncResponse_FENCED, Reason: reason})
+	t.holder.fence(reason)
+}
+
+// prove looks at the stamp that a holder brings: the core's own signature under
+// what it does not remember. One from before the last recovery proves nothing.
+func (s *step) prove(h *Holder, given *wire.Stamp) {
+	if s.Forgotten || h.State != Open {
+		return
+	}
+	if until := attested(s.StampKey, h, given); until > max(h.SeenAt, s.RecoveredAt) {
+		s.forget(h.ID, fmt.Sprintf("the core has signed what it committed of holder %d until %s, and remembers until %s", h.ID, at(until), at(h.SeenAt)))
 	}
 }
+
+// doubt is for a claim that cannot be while the core remembers everything, and
+// that nothing but the holder's word speaks for. One alone stops nobody else:
+// it gets no grants. Two, or all there are, are believed.
+func (s *step) doubt(t *turn, reason string) {
+	h := t.holder
+	s.freeze(t)
+	h.Doubt, s.doubted[h.ID] = reason, true
+	if len(s.doubted) >= min(2, s.Open) {
+		s.forget(h.ID, reason)
+		return
+	}
+	s.notes = append(s.notes, Note{Holder: h.ID, Status: wire.SyncResponse_FORGOTTEN, Alone: true, Reason: reason})
+}
+
+// forget stops everything until the recovery.
+func (s *step) forget(by uint32, reason string) {
+	s.Forgotten = true
+	s.written.Forgotten, s.written.Forgetter = reason, by
+	s.notes = append(s.notes, Note{Holder: by, Status: wire.SyncResponse_FORGOTTEN, Reason: reason})
+}
+
+// freeze answers without applying anything. A statement is wanted unless the
+// one that is here was made after the last word of the core that the holder
+// heard.
+func (s *step) freeze(t *turn) {
+	t.reply.Status = wire.SyncResponse_FORGOTTEN
+	t.reply.StateWanted = t.holder.Stated != 1+t.request.GetStamp().GetAt()
+}
+
+// at is unix milliseconds for people.
+func at(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339Nano) }
 
 // contradiction says why the next batch of h cannot be true.
 func (s *step) contradiction(h *Holder, b *wire.Batch) (wire.SyncResponse_Status, string) {
@@ -350,7 +410,7 @@ func (s *step) contradiction(h *Holder, b *wire.Batch) (wire.SyncResponse_Status
 	}
 	for i, id := range t.GetBudget() {
 		var known lease.Totals
-		if l := s.Leases[LeaseKey{h.ID, lease.Budget(id)}]; l != nil {
+		if l := s.Leases[LeaseKey{h.ID, lease.Budget(id)}]; l != nil && b.GetSeal().GetBatch() > h.Recovered {
 			known = l.Totals
 		}
 		if t.Spent[i] < known.Spent || t.Returned[i] < known.Returned || t.Spent[i]+t.Returned[i] > t.Granted[i] {
@@ -366,8 +426,8 @@ func (s *step) apply(h *Holder, b *wire.Batch) {
 	t := b.GetTotals()
 	for i, id := range t.GetBudget() {
 		l := s.Leases[LeaseKey{h.ID, lease.Budget(id)}]
-		if l == nil {
-			continue // never granted, and so nothing spent
+		if l == nil || b.GetSeal().GetBatch() <= h.Recovered {
+			continue // never granted, and so nothing spent; or a statement has told it
 		}
 		s.settle(l, t.Spent[i]-l.Spent)
 		s.giveBack(l, t.Returned[i]-l.Returned)
@@ -533,6 +593,7 @@ func (s *step) answer(t *turn, of map[uint32][]*Lease) {
 	if t.reply.GetStatus() != wire.SyncResponse_OK || h.State != Open {
 		return
 	}
+	t.reply.Stamp = stamp(s.StampKey, h, h.SeenAt)
 	tell := s.told[h.ID]
 	if t.whole {
 		tell = of[h.ID]

@@ -56,6 +56,10 @@ type Holder struct {
 	HandedIn        bool   // its windows are here, whole
 	Retired         bool   // closed so long ago that its leases, windows and events were dropped
 
+	Doubt     string // what it claims and cannot be, while nobody else bears it out
+	Stated    int64  // 0: no statement is here; else 1 + the time of the stamp in it
+	Recovered uint64 // the last batch whose totals a statement told; its counts come with the batch
+
 	CreatedAt int64
 	ClosedAt  int64 // 0: not closed
 }

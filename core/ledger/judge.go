@@ -30,7 +30,7 @@ func Judge(ctx context.Context, store Store, home uint32, now int64, rules Rules
 			return err
 		}
 		h := loaded.Holders[home]
-		if h == nil || h.State == Open {
+		if h == nil || h.State == Open || loaded.Forgotten {
 			result = Judged{}
 			return nil
 		}

@@ -18,6 +18,7 @@ var (
 	ErrNotFenced = errors.New("the holder is not fenced")
 	ErrRetired   = errors.New("the holder was closed too long ago")
 	ErrStranger  = errors.New("only the holder itself, or an open holder of its region, may hand it in")
+	ErrForgotten = errors.New("the core has lost history and waits for its recovery")
 	ErrBehind    = errors.New("this copy of the journal ends before the core's cursor, or is of another history")
 )
 
@@ -45,6 +46,9 @@ func Close(ctx context.Context, store Store, holder uint32, now int64) error {
 		if err != nil {
 			return err
 		}
+		if s.Forgotten {
+			return fmt.Errorf("close holder %d: %w", h.ID, ErrForgotten)
+		}
 		if h.State != Fenced {
 			return fmt.Errorf("close holder %d, which is %s: %w", holder, h.State, ErrNotFenced)
 		}
@@ -63,7 +67,7 @@ func expire(ctx context.Context, store Store, holder uint32, before, now int64) 
 		if err != nil {
 			return err
 		}
-		if h.State != Open || h.SeenAt >= before {
+		if h.State != Open || h.SeenAt >= before || s.Forgotten {
 			return nil
 		}
 		s.close(h, "silent for longer than fence-after")
@@ -166,7 +170,7 @@ func retire(ctx context.Context, store Store, holder uint32, now int64) error {
 		if err != nil {
 			return err
 		}
-		if h.State != Closed || h.Retired {
+		if h.State != Closed || h.Retired || s.Forgotten {
 			return nil
 		}
 		for _, l := range s.Leases {
@@ -223,6 +227,9 @@ func HandInBy(ctx context.Context, store Store, r *wire.HandInRequest, by uint32
 		s, h, err := load(ctx, tx, needs, r.GetHolder(), now)
 		if err != nil {
 			return err
+		}
+		if s.Forgotten {
+			return fmt.Errorf("hand in holder %d: %w", h.ID, ErrForgotten)
 		}
 		if h.Retired {
 			return fmt.Errorf("hand in holder %d: %w", h.ID, ErrRetired)

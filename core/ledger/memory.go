@@ -27,7 +27,11 @@ type Memory struct {
 	issued map[uint32]Issued
 	trusts map[uint32][]byte
 	keys   map[uint32]*wire.TokenKey
+	prices map[uint32]Price
 }
+
+// MemoryStampKey is the key under the stamps of a Memory.
+var MemoryStampKey = Hash("memory")
 
 // Truth is everything that a store keeps of the ledger, for comparing stores
 // and for checking the invariants.
@@ -43,6 +47,10 @@ type Truth struct {
 	Refusals  map[RefusalKey]int64
 	Receipts  map[Receipt]bool // At 0
 	Forgotten string
+
+	Statements  map[uint32]Statement
+	RecoveredAt int64
+	LastHolder  uint32 // the highest id given out
 }
 
 // NewMemory is an empty store.
@@ -55,7 +63,16 @@ func NewMemory() *Memory {
 		issued: map[uint32]Issued{},
 		trusts: map[uint32][]byte{},
 		keys:   map[uint32]*wire.TokenKey{},
+		prices: map[uint32]Price{},
 	}
+}
+
+// SetPrice tells what an event of a flight costs, for what a recovery has to
+// put into reports.
+func (m *Memory) SetPrice(flight uint32, p Price) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.prices[flight] = p
 }
 
 // NewTruth is that of an empty store.
@@ -71,6 +88,8 @@ func NewTruth() Truth {
 		Decisions: map[DecisionKey]Decisions{},
 		Refusals:  map[RefusalKey]int64{},
 		Receipts:  map[Receipt]bool{},
+
+		Statements: map[uint32]Statement{},
 	}
 }
 
@@ -78,7 +97,7 @@ func (t Truth) clone() Truth {
 	t.Holders, t.Budgets, t.Leases = maps.Clone(t.Holders), maps.Clone(t.Budgets), maps.Clone(t.Leases)
 	t.Foreign, t.Rollups, t.Totals = maps.Clone(t.Foreign), maps.Clone(t.Rollups), maps.Clone(t.Totals)
 	t.Decisions, t.Refusals, t.Receipts = maps.Clone(t.Decisions), maps.Clone(t.Refusals), maps.Clone(t.Receipts)
-	t.Windows = maps.Clone(t.Windows)
+	t.Windows, t.Statements = maps.Clone(t.Windows), maps.Clone(t.Statements)
 	for h, ws := range t.Windows {
 		t.Windows[h] = maps.Clone(ws)
 	}
@@ -402,11 +421,15 @@ func drop[K comparable, V any](tx *memoryTx, table map[K]V, which func(K) bool) 
 
 func (tx *memoryTx) Load(_ context.Context, n Needs, l *Loaded) error {
 	m := tx.m
-	l.Forgotten = m.Forgotten != ""
-	l.Open = 0
-	for _, h := range m.Holders {
-		if h.State == Open {
-			l.Open++
+	l.Forgotten, l.StampKey, l.RecoveredAt = m.Forgotten != "", MemoryStampKey, m.RecoveredAt
+	l.Open, l.Doubted = 0, nil
+	for id, h := range m.Holders {
+		if h.State != Open {
+			continue
+		}
+		l.Open++
+		if h.Doubt != "" {
+			l.Doubted = append(l.Doubted, id)
 		}
 	}
 	for _, id := range n.Holders {
@@ -563,6 +586,93 @@ func (tx *memoryTx) Write(_ context.Context, c *Changes) error {
 		tx.undo = append(tx.undo, func() { m.Forgotten = old })
 		m.Forgotten = c.Forgotten
 	}
+	for _, x := range c.Statements {
+		put(tx, m.Statements, x.Holder, x)
+	}
+	return nil
+}
+
+func (tx *memoryTx) Unproven(context.Context) (n int, err error) {
+	for _, x := range tx.m.Statements {
+		if !x.Proven {
+			n++
+		}
+	}
+	return n, nil
+}
+
+func (tx *memoryTx) AddHolderAs(_ context.Context, h *Holder) error {
+	if _, exists := tx.m.Holders[h.ID]; exists {
+		return fmt.Errorf("holder %d exists", h.ID)
+	}
+	put(tx, tx.m.Holders, h.ID, *h)
+	tx.raise(h.ID)
+	return nil
+}
+
+func (tx *memoryTx) raise(holder uint32) {
+	old := tx.m.LastHolder
+	tx.undo = append(tx.undo, func() { tx.m.LastHolder = old })
+	tx.m.LastHolder = max(old, holder)
+}
+
+func (tx *memoryTx) Everything(context.Context) (*Everything, error) {
+	m := tx.m
+	all := &Everything{
+		Forgotten: m.Forgotten, StampKey: MemoryStampKey,
+		Holders: map[uint32]*Holder{}, Budgets: map[lease.Budget]*Budget{}, Leases: map[LeaseKey]*Lease{}, Statements: map[uint32]*Statement{},
+		Prices: maps.Clone(m.prices), Controls: map[uint32]*wire.Control{},
+	}
+	for id, h := range m.Holders {
+		all.Holders[id] = &h
+	}
+	for id, b := range m.Truth.Budgets {
+		all.Budgets[id] = &b
+	}
+	for key, l := range m.Leases {
+		all.Leases[key] = &l
+	}
+	for id, x := range m.Statements {
+		all.Statements[id] = &x
+	}
+	for _, k := range m.keys {
+		all.Keys = append(all.Keys, k)
+	}
+	return all, nil
+}
+
+func (tx *memoryTx) Rebuild(ctx context.Context, r *Rebuilt) error {
+	m := tx.m
+	for _, b := range r.NewBudgets {
+		put(tx, m.Truth.Budgets, b.ID, *b)
+	}
+	for _, h := range r.NewHolders {
+		if err := tx.AddHolderAs(ctx, h); err != nil {
+			return err
+		}
+	}
+	if err := tx.Write(ctx, &Changes{
+		Holders: r.Holders, Budgets: slices.Concat(r.Budgets, r.NewBudgets), Leases: r.Leases, NewLeases: r.NewLeases, Rollups: r.Rollups, At: r.At,
+	}); err != nil {
+		return err
+	}
+	for _, home := range r.Renumber {
+		h := m.Holders[home]
+		for _, f := range m.waiting(home) {
+			h.ForeignPosition++
+			f.Position = h.ForeignPosition
+			put(tx, m.Foreign, f.EventKey, f)
+		}
+		put(tx, m.Holders, home, h)
+	}
+	for _, k := range r.Keys {
+		put(tx, m.keys, k.GetId(), k)
+	}
+	tx.raise(r.Holder)
+	forgotten, at := m.Forgotten, m.RecoveredAt
+	tx.undo = append(tx.undo, func() { m.Forgotten, m.RecoveredAt = forgotten, at })
+	m.Forgotten, m.RecoveredAt = "", r.At
+	drop(tx, m.Statements, func(uint32) bool { return true })
 	return nil
 }
 
@@ -579,7 +689,8 @@ func (tx *memoryTx) AddHolder(ctx context.Context, h *Holder) error {
 	if named, _ := tx.HolderNamed(ctx, h.Region, h.Node); named != nil {
 		return ErrNameTaken
 	}
-	h.ID = uint32(len(tx.m.Holders) + 1)
+	tx.raise(tx.m.LastHolder + 1)
+	h.ID = tx.m.LastHolder
 	put(tx, tx.m.Holders, h.ID, *h)
 	return nil
 }

@@ -19,6 +19,7 @@ func memory(testing.TB) ledgertest.Fixture {
 		Kill:      m.Kill,
 		AllowJoin: m.AllowJoinTo,
 		Dump:      m.Dump,
+		Restore:   m.Restore,
 	}
 }
 

@@ -48,12 +48,14 @@ func ValidateRegister(r *wire.RegisterRequest) error {
 type Registered struct {
 	Holder uint32
 	Fenced uint32 // the holder whose name was taken over; 0: none
+	Stamp  *wire.Stamp
 }
 
 // Register binds a state directory to a holder. The same directory asking again
 // (the answer was lost) keeps its holder and gets a new secret. Another one
 // takes a name over, and its holder is fenced, unless that one was seen within
-// NameHold: ErrNameHeld.
+// NameHold: ErrNameHeld. A core that lost history registers nobody, whose
+// number may be another's: ErrForgotten.
 func Register(ctx context.Context, store Store, r *wire.RegisterRequest, secretHash []byte, now int64, rules Rules) (Registered, error) {
 	var result Registered
 	try := func(tx Tx) error {
@@ -62,14 +64,22 @@ func Register(ctx context.Context, store Store, r *wire.RegisterRequest, secretH
 		if err != nil {
 			return err
 		}
-		s := newStep(NewLoaded(), now, rules)
+		loaded := NewLoaded()
+		if err := tx.Load(ctx, Needs{Holders: []uint32{0}}, loaded); err != nil { // no holder; the state of the ledger
+			return err
+		}
+		if loaded.Forgotten {
+			return fmt.Errorf("register %s/%s: %w", r.GetRegion(), r.GetNode(), ErrForgotten)
+		}
+		s := newStep(loaded, now, rules)
 		if named != nil {
 			s.Holders[named.ID] = named
 			s.holders[named.ID] = true
 			switch {
 			case named.Disk == r.GetDisk():
 				named.SecretHash, named.PublicURL, named.Version = secretHash, r.GetPublicUrl(), r.GetVersion()
-				result.Holder = named.ID
+				named.SeenAt = max(named.SeenAt, now)
+				result.Holder, result.Stamp = named.ID, stamp(s.StampKey, named, named.SeenAt)
 				return tx.Write(ctx, s.changes())
 			case now < named.SeenAt+rules.NameHold.Milliseconds():
 				return fmt.Errorf("register %s/%s: %w", r.GetRegion(), r.GetNode(), ErrNameHeld)
@@ -87,7 +97,7 @@ func Register(ctx context.Context, store Store, r *wire.RegisterRequest, secretH
 		if err := tx.AddHolder(ctx, h); err != nil {
 			return err
 		}
-		result.Holder = h.ID
+		result.Holder, result.Stamp = h.ID, stamp(s.StampKey, h, h.SeenAt)
 		return nil
 	}
 	err := store.Update(ctx, try)

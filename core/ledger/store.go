@@ -67,8 +67,16 @@ type Tx interface {
 	// AddHolder gives h its ID. ErrNameTaken where another made an open holder
 	// of the same name meanwhile.
 	AddHolder(ctx context.Context, h *Holder) error
+	// AddHolderAs makes h, which is not open, under its own ID.
+	AddHolderAs(ctx context.Context, h *Holder) error
+	// Unproven is how many statements are kept that nothing proves.
+	Unproven(ctx context.Context) (int, error)
 	// Keys locks and returns the token keys, by id.
 	Keys(ctx context.Context) ([]*wire.TokenKey, error)
+	// Everything locks the ledger as a whole and reads what a recovery works on.
+	Everything(ctx context.Context) (*Everything, error)
+	// Rebuild puts down a recovery and ends the core's having forgotten.
+	Rebuild(ctx context.Context, r *Rebuilt) error
 	// PutKeys adds or changes keys and removes those with the ids in drop.
 	PutKeys(ctx context.Context, put []*wire.TokenKey, drop []uint32) error
 }
@@ -98,8 +106,11 @@ const (
 // Loaded is what a store holds of what was needed. A step changes the rows in
 // place and names those it changed in Changes.
 type Loaded struct {
-	Forgotten bool // the core has lost history: no grants
-	Open      int  // open holders
+	Forgotten   bool     // the core has lost history: nothing moves
+	Open        int      // open holders
+	Doubted     []uint32 // those of them with a Doubt
+	StampKey    []byte   // signs stamps
+	RecoveredAt int64    // unix milliseconds of the last recovery; 0: none
 
 	Holders map[uint32]*Holder
 	Budgets map[lease.Budget]*Budget
@@ -175,8 +186,10 @@ type Changes struct {
 	Verdicts  []Verdict
 	Retired   []uint32 // holders whose leases, windows and events are dropped
 	Forgotten string   // why the core must have lost history; "": it did not
-	Forgetter uint32   // who proved it
-	At        int64    // unix milliseconds
+	Forgetter uint32   // who proved it; 0: no holder that is known here
+
+	Statements []Statement
+	At         int64 // unix milliseconds
 }
 
 // RollupKey says what was counted. Hour is the unix second of its start.
@@ -247,4 +260,51 @@ type Verdict struct {
 	Home     uint32
 	Position uint64
 	Outcome  exchange.Outcome
+}
+
+// Statement is what a holder said of its account. Proven says that its
+// credential, or the core's own stamp, shows whose it is.
+type Statement struct {
+	Holder uint32
+	At     int64 // unix milliseconds, when it came
+	Proven bool
+	Said   *wire.Statement
+}
+
+// Everything is the ledger as a recovery sees it.
+type Everything struct {
+	Forgotten  string // why; "": the core has not forgotten
+	StampKey   []byte
+	Holders    map[uint32]*Holder
+	Budgets    map[lease.Budget]*Budget
+	Leases     map[LeaseKey]*Lease // of holders that are not retired
+	Statements map[uint32]*Statement
+	Keys       []*wire.TokenKey
+	Prices     map[uint32]Price // by flight
+	Catalog    uint64           // the counters
+	Control    uint64
+	Controls   map[uint32]*wire.Control // the newest of each flight that exists
+}
+
+// Price is what one event of a flight costs, in micros.
+type Price struct{ View, Click int64 }
+
+// Rebuilt is what a recovery writes. Rows are those of Everything.
+type Rebuilt struct {
+	At         int64     // unix milliseconds; no stamp until then proves anything any more
+	NewHolders []*Holder // with their IDs
+	Holders    []*Holder
+	NewBudgets []*Budget
+	Budgets    []*Budget
+	NewLeases  []*Lease
+	Leases     []*Lease
+	Rollups    map[RollupKey]Counts
+	Keys       []*wire.TokenKey
+	Controls   []*wire.Control // that operators gave and the core forgot; of flights that exist
+	// Renumber lists homes whose waiting events get numbers above their
+	// ForeignPosition, which the store raises with them.
+	Renumber []uint32
+	// The counters and the next ids are to be above these.
+	Catalog, Control                        uint64
+	Holder, Flight, Ad, Publisher, Campaign uint32
 }

@@ -247,7 +247,14 @@ func (t *ledgerTx) Load(ctx context.Context, n ledger.Needs, l *ledger.Loaded) e
 	batch := &pgx.Batch{}
 	if len(n.Holders) > 0 {
 		ask(batch, scanHolder, func(h *ledger.Holder) { l.Holders[h.ID] = h }, "lock_holders", ids(n.Holders))
-		batch.Queue(statement("state")).QueryRow(func(row pgx.Row) error { return row.Scan(&l.Forgotten, &l.Open) })
+		batch.Queue(statement("state")).QueryRow(func(row pgx.Row) error {
+			var recovered *time.Time
+			err := row.Scan(&l.Forgotten, &l.Open, &l.Doubted, &l.StampKey, &recovered)
+			if recovered != nil {
+				l.RecoveredAt = recovered.UnixMilli()
+			}
+			return err
+		})
 		ask(batch, scanTight, func(t *ledger.TightLease) { l.Tight = append(l.Tight, *t) }, "leases_tight", ids(n.Holders))
 	}
 	if len(n.Events) > 0 {
@@ -322,7 +329,15 @@ func (t *ledgerTx) Write(ctx context.Context, c *ledger.Changes) error {
 		}
 	}
 	if c.Forgotten != "" {
-		batch.Queue(statement("forget"), time.UnixMilli(c.At), int32(c.Forgetter), c.Forgotten)
+		var by *int32
+		if c.Forgetter != 0 {
+			id := int32(c.Forgetter)
+			by = &id
+		}
+		batch.Queue(statement("forget"), time.UnixMilli(c.At), by, c.Forgotten)
+	}
+	if err := writeStatements(batch, c.Statements); err != nil {
+		return err
 	}
 	return send(ctx, t.tx, batch, "write the ledger")
 }
@@ -337,6 +352,8 @@ func writeHolders(batch *pgx.Batch, holders []*ledger.Holder) {
 		boots, ordinals, batches, positions      = ints[int64](holders), ints[int64](holders), ints[int64](holders), ints[int64](holders)
 		catalogs, controls, foreign, acknowledge = ints[int64](holders), ints[int64](holders), ints[int64](holders), ints[int64](holders)
 		seen, closed                             = make([]time.Time, 0, len(holders)), make([]*time.Time, 0, len(holders))
+		doubts                                   = texts(holders)
+		stated, recovered                        = ints[int64](holders), ints[int64](holders)
 		alone, handedIn, retired                 = make([]bool, 0, len(holders)), make([]bool, 0, len(holders)), make([]bool, 0, len(holders))
 	)
 	for _, h := range holders {
@@ -349,9 +366,10 @@ func writeHolders(batch *pgx.Batch, holders []*ledger.Holder) {
 		foreign, acknowledge = append(foreign, int64(h.ForeignPosition)), append(acknowledge, int64(h.ForeignAck))
 		seen, closed = append(seen, time.UnixMilli(h.SeenAt)), append(closed, moment(h.ClosedAt))
 		alone, handedIn, retired = append(alone, h.Alone), append(handedIn, h.HandedIn), append(retired, h.Retired)
+		doubts, stated, recovered = append(doubts, h.Doubt), append(stated, h.Stated), append(recovered, int64(h.Recovered))
 	}
 	execAll(batch, len(holders), "update_holders", id, secrets, states, reasons, urls, versions, boots, ordinals, batches, positions, hashes, seen,
-		catalogs, controls, alone, foreign, acknowledge, handedIn, retired, closed)
+		catalogs, controls, alone, foreign, acknowledge, handedIn, retired, closed, doubts, stated, recovered)
 }
 
 func writeBudgets(batch *pgx.Batch, budgets []*ledger.Budget) {
@@ -619,11 +637,13 @@ func scanHolder(row pgx.Row, h *ledger.Holder) error {
 	var (
 		state                                                                          string
 		boot, ordinal, batch, position, catalog, control, foreignPosition, foreignAcks int64
+		recovered                                                                      int64
 		seen, created                                                                  time.Time
 		closed                                                                         *time.Time
 	)
 	if err := row.Scan(&h.ID, &h.Region, &h.Node, &h.Disk, &h.SecretHash, &state, &h.Reason, &h.PublicURL, &h.Version, &boot, &ordinal,
-		&batch, &position, &h.Hash, &seen, &catalog, &control, &h.Alone, &foreignPosition, &foreignAcks, &h.HandedIn, &h.Retired, &created, &closed); err != nil {
+		&batch, &position, &h.Hash, &seen, &catalog, &control, &h.Alone, &foreignPosition, &foreignAcks, &h.HandedIn, &h.Retired,
+		&h.Doubt, &h.Stated, &recovered, &created, &closed); err != nil {
 		return err
 	}
 	var ok bool
@@ -632,6 +652,7 @@ func scanHolder(row pgx.Row, h *ledger.Holder) error {
 	}
 	h.Boot, h.BootOrdinal, h.Batch, h.Position = uint64(boot), uint64(ordinal), uint64(batch), uint64(position)
 	h.AppliedCatalog, h.AppliedControl = uint64(catalog), uint64(control)
+	h.Recovered = uint64(recovered)
 	h.ForeignPosition, h.ForeignAck = uint64(foreignPosition), uint64(foreignAcks)
 	h.SeenAt, h.CreatedAt = seen.UnixMilli(), created.UnixMilli()
 	if closed != nil {

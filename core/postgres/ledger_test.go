@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"flag"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -69,7 +71,21 @@ func ledgerFixture(t testing.TB) ledgertest.Fixture {
 		exec(`INSERT INTO flights (id, slug, name, campaign, live, start_date, end_date) OVERRIDING SYSTEM VALUE
 			VALUES ($1::integer, 'f' || $1::integer, 'f', 1, true, '2026-01-01', '2026-12-31') ON CONFLICT DO NOTHING`, int32(id))
 	}
+	exec(`UPDATE ledger SET stamp_key = $1`, ledger.MemoryStampKey)
+	reset := func() {
+		exec(`TRUNCATE budgets, holders, leases, windows, foreign_events, rollups, flight_totals, decision_counts, refusals, receipts, token_keys,
+			statements, flights RESTART IDENTITY CASCADE`)
+		exec(`INSERT INTO ledger (stamp_key) VALUES ($1)
+			ON CONFLICT (id) DO UPDATE SET forgotten_at = NULL, forgotten_by = NULL, reason = '', recovered_at = NULL`, ledger.MemoryStampKey)
+	}
 	return ledgertest.Fixture{
+		Restore: func(was ledger.Truth) {
+			reset()
+			if err := db.Ledger().Update(t.Context(), func(tx ledger.Tx) error { return tx.Rebuild(t.Context(), rebuilt(was)) }); err != nil {
+				t.Fatal(err)
+			}
+			exec(`UPDATE ledger SET recovered_at = NULL`)
+		},
 		Store: db.Ledger(),
 		SetBudget: func(id lease.Budget, asked int64) {
 			if err := db.InTx(t.Context(), func(tx pgx.Tx) error { return db.SetBudget(t.Context(), tx, id, asked) }); err != nil {
@@ -95,13 +111,25 @@ func ledgerFixture(t testing.TB) ledgertest.Fixture {
 		AllowJoin: func(token, region string, expires int64) {
 			exec(`INSERT INTO join_tokens (name, hash, region, expires_at) VALUES ('test', $1, $2, $3)`, ledger.Hash(token), region, moment(expires))
 		},
-		Dump: func() ledger.Truth { return dump(t, db) },
-		Reset: func() {
-			exec(`TRUNCATE budgets, holders, leases, windows, foreign_events, rollups, flight_totals, decision_counts, refusals, receipts, token_keys,
-				flights RESTART IDENTITY CASCADE`)
-			exec(`INSERT INTO ledger DEFAULT VALUES ON CONFLICT (id) DO UPDATE SET forgotten_at = NULL, forgotten_by = NULL, reason = ''`)
-		},
+		Dump:  func() ledger.Truth { return dump(t, db) },
+		Reset: reset,
 	}
+}
+
+// rebuilt is a truth as something to be written.
+func rebuilt(was ledger.Truth) *ledger.Rebuilt {
+	r := &ledger.Rebuilt{Rollups: was.Rollups}
+	for _, id := range slices.Sorted(maps.Keys(was.Holders)) {
+		h := was.Holders[id]
+		r.NewHolders = append(r.NewHolders, &h)
+	}
+	for _, b := range was.Budgets {
+		r.NewBudgets = append(r.NewBudgets, &b)
+	}
+	for _, l := range was.Leases {
+		r.NewLeases = append(r.NewLeases, &l)
+	}
+	return r
 }
 
 // dump reads everything that the ledger keeps, and holds Reconcile against it.
@@ -130,6 +158,7 @@ func dump(t testing.TB, db *DB) ledger.Truth {
 	}
 	for _, h := range holders {
 		truth.Holders[h.ID] = h
+		truth.LastHolder = max(truth.LastHolder, h.ID)
 	}
 	if err := db.Ledger().Budgets(t.Context(), 0, func(b ledger.Budget) { truth.Budgets[b.ID] = b }); err != nil {
 		t.Fatal(err)

@@ -497,5 +497,8 @@ func (s *State) Windows(next uint64) []*wire.Window {
 	return list
 }
 
+// ForeignAck is the highest position of a foreign event journalled here.
+func (s *State) ForeignAck() uint64 { return s.ack }
+
 // Batch is the number of the last batch sealed.
 func (s *State) Batch() uint64 { return s.batch }

@@ -178,6 +178,26 @@ func (k *Keeper) Catalog() (version uint64, published []byte) {
 type news struct {
 	version   uint64
 	published []byte
+	last      lastIDs
+}
+
+// lastIDs are the highest ids of a catalog.
+type lastIDs struct{ flight, ad, publisher, campaign uint32 }
+
+func lastOf(s *catalog.Snapshot) (last lastIDs) {
+	for i := range s.Flights {
+		last.flight = max(last.flight, s.Flights[i].ID)
+	}
+	for i := range s.Ads {
+		last.ad = max(last.ad, s.Ads[i].ID)
+	}
+	for i := range s.Publishers {
+		last.publisher = max(last.publisher, s.Publishers[i].ID)
+	}
+	for i := range s.Campaigns {
+		last.campaign = max(last.campaign, s.Campaigns[i].ID)
+	}
+	return last
 }
 
 // UseCatalog sizes leases and reservations by a snapshot from here on.
@@ -256,7 +276,7 @@ func (k *Keeper) UseCatalog(s *catalog.Snapshot, published []byte, now int64) er
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.planDays(now)
-	k.news.Store(&news{s.Version, published})
+	k.news.Store(&news{s.Version, published, lastOf(s)})
 	_, err := k.control(controls)
 	return err
 }

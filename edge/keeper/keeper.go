@@ -161,6 +161,7 @@ type book struct {
 	bytes   uint64 // journalled when the last checkpoint was taken
 
 	delivered uint64 // the version of what all holders have delivered, as last heard
+	stamp     *wire.Stamp
 }
 
 type mark struct {
@@ -239,6 +240,9 @@ func (k *Keeper) open(ctx context.Context) error {
 		return k.abandon()
 	case err != nil:
 		return err
+	}
+	if x := heard.Stamp; x != nil && x.Holder == id.Holder {
+		b.stamp = &wire.Stamp{At: x.At, Mac: x.MAC}
 	}
 	k.book = b
 	k.replicate(b)

@@ -121,6 +121,7 @@ func (k *Keeper) Enroll(ctx context.Context, r *wire.RegisterResponse) error {
 		a.known.Here, a.said = 0, said{}
 	}
 	k.accounts.RUnlock()
+	b.stamp = r.GetStamp()
 	k.book = b
 	k.replicate(b)
 	if err := k.boot(ctx, b, now); err != nil {
@@ -170,7 +171,9 @@ func (k *Keeper) Prepare(ctx context.Context) (*wire.SyncRequest, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return b.edge.Request(side), nil
+	r := b.edge.Request(side)
+	r.Stamp = b.stamp
+	return r, nil
 }
 
 // settled waits until the peer has the seal of the batch that is to be sent,
@@ -456,6 +459,9 @@ func (k *Keeper) hear(b *book, r *wire.SyncResponse, now int64) (step exchange.S
 	if step.Course == exchange.Superseded {
 		return step, save, nil
 	}
+	if r.GetStamp().GetAt() > b.stamp.GetAt() {
+		b.stamp = r.GetStamp()
+	}
 	if _, err := k.control(r.GetControls()); err != nil && !errors.Is(err, journal.ErrFull) {
 		return step, save, err
 	}
@@ -573,6 +579,11 @@ func (k *Keeper) saveHeard() error {
 		}
 		k.mu.Unlock()
 	}
+	k.mu.Lock()
+	if b := k.book; b != nil && b.stamp != nil {
+		h.Stamp = &statedir.Stamp{Holder: b.holder, At: b.stamp.GetAt(), MAC: b.stamp.GetMac()}
+	}
+	k.mu.Unlock()
 	k.heard = h.At
 	return k.dir.SaveHeard(h)
 }

@@ -79,6 +79,14 @@ type Certificate struct {
 type Heard struct {
 	At        int64            `json:"at"` // unix milliseconds
 	Delivered map[int64]Amount `json:"delivered,omitempty"`
+	Stamp     *Stamp           `json:"stamp,omitempty"`
+}
+
+// Stamp is the newest wire.Stamp that a holder was given.
+type Stamp struct {
+	Holder uint32 `json:"holder"`
+	At     int64  `json:"at"` // unix milliseconds of the core's clock
+	MAC    []byte `json:"mac"`
 }
 
 // Amount is what is known of a budget of all holders together.

@@ -165,7 +165,9 @@ type Stats struct {
 	Renewals  atomic.Uint64 // of the credential
 	Fences    atomic.Uint64
 	Copies    atomic.Uint64 // of lost holders' journals, handed in
-	Connected atomic.Bool   // the stream is open
+	// Statements of the account, which a core that lost history took.
+	Statements atomic.Uint64
+	Connected  atomic.Bool // the stream is open
 }
 
 // Uplink is one edge's line to the core.
@@ -181,6 +183,7 @@ type Uplink struct {
 	again chan struct{} // the stream should be opened anew: another holder
 	hand  chan struct{} // a former holder is to be handed in
 	said  changes
+	told  told // of the account, to a core that lost history
 
 	renewed time.Time // when it was last tried; only the exchange uses it
 
@@ -409,7 +412,11 @@ func (u *Uplink) once(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		u.tally.giveBack(report)
 		u.k.Unheard()
-		return 0, &lineError{fmt.Errorf("exchange with %s: %w", u.address(), err)}
+		err = fmt.Errorf("exchange with %s: %w", u.address(), err)
+		if connect.CodeOf(err) == connect.CodeUnauthenticated { // the core may have forgotten this holder
+			return 0, u.unknown(ctx, err)
+		}
+		return 0, &lineError{err}
 	}
 	u.stats.Nanos.Add(uint64(time.Since(began)))
 	u.stats.Exchanges.Add(1)
@@ -423,13 +430,13 @@ func (u *Uplink) once(ctx context.Context) (time.Duration, error) {
 	case exchange.Withhold:
 		u.stats.Withheld.Add(1)
 		u.cfg.Log.Warn("no grants are taken", "reason", step.Reason)
-	case exchange.Fence:
-		u.stats.Fences.Add(1)
-		if err := u.k.Fence(ctx, step.Reason); err != nil {
-			return 0, err
+		if reply.GetStateWanted() {
+			if _, err := u.state(ctx, secret); err != nil {
+				return 0, err
+			}
 		}
-		u.changed()
-		return 0, nil // register anew at once
+	case exchange.Fence:
+		return 0, u.fence(ctx, step.Reason) // and register anew at once
 	}
 	u.changed()
 	if len(reply.GetControls()) > 0 {
@@ -450,6 +457,15 @@ func (u *Uplink) once(ctx context.Context) (time.Duration, error) {
 		return time.Duration(min(ms, time.Hour.Milliseconds())) * time.Millisecond, nil
 	}
 	return u.cfg.Interval, nil
+}
+
+func (u *Uplink) fence(ctx context.Context, reason string) error {
+	u.stats.Fences.Add(1)
+	if err := u.k.Fence(ctx, reason); err != nil {
+		return err
+	}
+	u.changed()
+	return nil
 }
 
 func (u *Uplink) address() string { return u.cfg.Core[int(u.at.Load())%len(u.cores)] }

@@ -35,6 +35,7 @@ type settings struct {
 	CA        caCommand        `cmd:"" name:"ca" help:"The authority whose certificates cores and edges show each other."`
 	Import    importCommand    `cmd:"" help:"Create or change everything that a catalog document holds, or nothing."`
 	Jobs      jobsCommand      `cmd:"" help:"What the core does now and then: when it was last done, and doing it now."`
+	Recover   recoverCommand   `cmd:"" help:"After a restore of the database from the past: rebuild the leases from what the edges state. Shows what it would do, unless told to apply it."`
 	Reconcile reconcileCommand `cmd:"" help:"Prove that budgets agree with leases and totals with rollups, or name every difference."`
 }
 

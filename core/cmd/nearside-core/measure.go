@@ -65,6 +65,7 @@ func measure(o *ops.Ops, db *postgres.DB, publisher *publish.Publisher, api *adm
 		{"exchange_denied_total", "Requests with wrong credentials.", &exchange.Denied},
 		{"holders_fenced_total", "Holders fenced by what they said.", &exchange.Fenced},
 		{"holders_expired_total", "Holders closed for their silence.", &exchange.Expired},
+		{"doubted_claims_total", "Claims of one holder alone that the database has forgotten what it granted.", &exchange.Doubted},
 		{"history_lost_total", "Proofs that this database has forgotten what it granted.", &exchange.Forgotten},
 		{"foreign_judged_total", "Events away from home that the core judged.", &exchange.Judged},
 		{"foreign_home_lost_total", "Events away from home that were refused because their home is gone.", &exchange.HomeLost},

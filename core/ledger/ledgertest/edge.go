@@ -30,6 +30,9 @@ type Fixture struct {
 	AllowJoin func(token, region string, expires int64)
 	Dump      func() ledger.Truth
 	Reset     func() // to an empty store; join tokens may stay
+	// Restore puts an earlier truth back, as a restored backup would: its holders,
+	// budgets, leases and rollups.
+	Restore func(ledger.Truth)
 }
 
 // String names the edge in a schedule that is told.
@@ -69,9 +72,13 @@ type Edge struct {
 	Ordinal uint64
 	Leases  map[lease.Budget]lease.Totals
 	Seal    *wire.Cursor
-	Out     *wire.Batch // sealed, not acknowledged
+	Acked   *wire.Cursor // what the core has applied of it
+	Out     *wire.Batch  // sealed, not acknowledged
 	First   bool
 	Reply   *wire.SyncResponse // the last one
+	Stamp   *wire.Stamp        // the newest
+
+	Region, Node, Disk string
 
 	dirty   map[lease.Budget]bool
 	gone    bool // drained
@@ -93,7 +100,59 @@ func (w *World) Join(region, node string) *Edge {
 	if err != nil {
 		w.Fatalf("register %s/%s: %v", region, node, err)
 	}
-	return w.edge(r.Holder)
+	e := w.edge(r.Holder)
+	e.Stamp, e.Region, e.Node, e.Disk = r.Stamp, region, node, hex(disk[:16])
+	return e
+}
+
+// Statement is what the edge says of its account. A batch that is out is
+// pending.
+func (e *Edge) Statement() *wire.Statement {
+	r := &wire.Statement{
+		Holder: e.ID, Region: e.Region, Node: e.Node, Disk: e.Disk, Boot: e.Boot, BootOrdinal: e.Ordinal,
+		SecretHash: ledger.Hash("secret of " + e.Node), Stamp: e.Stamp, Acked: e.Acked, Sealed: e.Seal,
+		ForeignAck: e.ack, Catalog: e.applied[0], Control: e.applied[1], Totals: &wire.Totals{},
+	}
+	if e.Out != nil {
+		c := &wire.Counted{Batch: e.Out.GetSeal().GetBatch()}
+		for i, flight := range e.Out.GetRollups().GetFlight() {
+			c.Flight, c.Views = append(c.Flight, flight), append(c.Views, e.Out.GetRollups().Views[i])
+			c.Clicks, c.SpentMicros = append(c.Clicks, 0), append(c.SpentMicros, e.Out.GetRollups().SpentMicros[i])
+		}
+		r.Pending = append(r.Pending, c)
+	}
+	for _, b := range slices.Sorted(maps.Keys(e.Leases)) {
+		l := e.Leases[b]
+		r.Totals.Budget = append(r.Totals.Budget, int64(b))
+		r.Totals.Granted = append(r.Totals.Granted, l.Granted)
+		r.Totals.Spent = append(r.Totals.Spent, l.Spent)
+		r.Totals.Returned = append(r.Totals.Returned, l.Returned)
+	}
+	return r
+}
+
+// State gives the edge's statement to the core; own says that its credential
+// was good.
+func (e *Edge) State(own bool) ledger.Taken {
+	w := e.world
+	w.Helper()
+	if len(e.dirty) > 0 && e.Out == nil {
+		e.Cut()
+	}
+	r := e.Statement()
+	if err := ledger.ValidateState(&wire.StateRequest{Protocol: 1, Statement: r}); err != nil {
+		w.Fatalf("the statement is not valid: %v", err)
+	}
+	taken, err := ledger.TakeStatement(w.Context(), w.Store, r, own, w.Now)
+	if err != nil {
+		w.Fatalf("state: %v", err)
+	}
+	return taken
+}
+
+// Recover has the core recover.
+func (w *World) Recover(o ledger.RecoverOptions) (*ledger.Recovery, error) {
+	return ledger.Recover(w.Context(), w.Store, o, w.Now)
 }
 
 // edge is one that is registered, with the world's clock.
@@ -106,7 +165,7 @@ func (w *World) edge(id uint32) *Edge {
 // NewEdge is one that is registered and has just booted.
 func NewEdge(id uint32, now int64) *Edge {
 	e := &Edge{
-		ID: id, now: &now, Seal: &wire.Cursor{}, Leases: map[lease.Budget]lease.Totals{},
+		ID: id, now: &now, Seal: &wire.Cursor{}, Acked: &wire.Cursor{}, Leases: map[lease.Budget]lease.Totals{},
 		rollups: &wire.Rollups{}, dirty: map[lease.Budget]bool{}, wants: map[lease.Budget]*wire.Want{},
 	}
 	e.Restart()
@@ -216,7 +275,7 @@ func (e *Edge) Request() *wire.SyncRequest {
 		e.Cut()
 	}
 	r := &wire.SyncRequest{
-		Protocol: 1, Holder: e.ID, Boot: e.Boot, BootOrdinal: e.Ordinal, First: e.First, Batch: e.Out, Seal: e.Seal,
+		Protocol: 1, Holder: e.ID, Boot: e.Boot, BootOrdinal: e.Ordinal, First: e.First, Batch: e.Out, Seal: e.Seal, Stamp: e.Stamp,
 		Side: &wire.Side{AppliedCatalog: e.applied[0], AppliedControl: e.applied[1]},
 	}
 	for _, b := range slices.Sorted(maps.Keys(e.wants)) {
@@ -232,8 +291,11 @@ func (e *Edge) Hear(r *wire.SyncResponse) {
 		return
 	}
 	e.First = false
+	if r.GetStamp() != nil {
+		e.Stamp = r.GetStamp()
+	}
 	if e.Out != nil && r.GetCursor().GetBatch() == e.Out.GetSeal().GetBatch() {
-		e.Out = nil
+		e.Acked, e.Out = e.Out.GetSeal(), nil
 	}
 	for _, g := range r.GetLeases() {
 		b := lease.Budget(g.GetBudget())

@@ -78,6 +78,7 @@ func (s *schedule) join(node string) {
 		if err != nil {
 			w.Fatalf("register: %v", err)
 		}
+		got.Stamp = nil // a pointer
 		return got
 	}).Holder
 	s.edges = append(s.edges, s.worlds[0].edge(id))

@@ -35,7 +35,16 @@ func Run(t *testing.T, open func(t testing.TB) Fixture) {
 		"cursors":                                                cursors,
 		"totals against the lease":                               contradictions,
 		"boots":                                                  boots,
-		"a core that forgot grants nothing":                      forgets,
+		"one claim alone stops nobody else":                      doubted,
+		"a core that forgot moves nothing":                       forgets,
+		"the core's own stamp proves that it forgot":             stamped,
+		"recovery":                                               recovers,
+		"recovery in the middle of a batch":                      recoversPending,
+		"recovery of a holder that was forgotten as such":        recoversHolder,
+		"recovery of what was given away twice":                  recoversOver,
+		"recovery without a holder":                              recoversWithout,
+		"recovery of what gone holders settled":                  recoversHeard,
+		"a statement that cannot be true":                        recoversLie,
 		"a limit lowered below what is out":                      lowered,
 		"what idles is recalled when others starve":              recall,
 		"a drain closes":                                         drain,
@@ -169,6 +178,8 @@ func cursors(w *World) {
 		"none, acknowledged beyond":         {&wire.Cursor{Batch: 3, Position: 300, Hash: []byte("three")}, false, forgotten, 2},
 		"none, another history":             {&wire.Cursor{Batch: 2, Position: 200, Hash: []byte("too")}, false, fenced, 2},
 	} {
+		w.Join("us", "bystander-1-"+slug(name))
+		w.Join("us", "bystander-2-"+slug(name))
 		e := w.Join("us", slug(name))
 		send := func(seal *wire.Cursor, batch bool) *wire.SyncResponse {
 			r := &wire.SyncRequest{Protocol: 1, Holder: e.ID, Boot: e.Boot, BootOrdinal: e.Ordinal, Seal: seal}
@@ -185,6 +196,9 @@ func cursors(w *World) {
 		}
 		if state := w.Dump().Holders[e.ID].State; (state == ledger.Fenced) != (c.want == fenced) {
 			w.Errorf("%s: the holder is %v", name, state)
+		}
+		if c.want == forgotten {
+			equal(w, name+": back at the cursor", send(&wire.Cursor{Batch: 2, Position: 200, Hash: []byte("two")}, false).GetStatus(), ok)
 		}
 	}
 }
@@ -227,6 +241,7 @@ func contradictions(w *World) {
 		}
 		equal(w, c.name+": spent", w.Check().Leases[ledger.LeaseKey{Holder: e.ID, Budget: views}].Spent, settled)
 	}
+	w.Join("us", "another")
 	never.Leases[clicks], never.dirty[clicks] = lease.Totals{Granted: 1}, true
 	equal(w, "granted of a lease that never was", never.Sync().GetStatus(), forgotten)
 }
@@ -246,31 +261,6 @@ func boots(w *World) {
 	equal(w, "the new boot goes on", e.Sync().GetStatus(), ok)
 	e.Boot++
 	equal(w, "another boot with the same number", e.Sync().GetStatus(), fenced)
-}
-
-func forgets(w *World) {
-	w.SetBudget(views, 1000)
-	a, b := w.Join("us", "a"), w.Join("eu", "b")
-	a.Want(views, 10, 1000)
-	b.Want(views, 10, 1000)
-	w.SyncAll(a, b)
-	equal(w, "granted before", b.Leases[views].Granted, 10)
-	a.Leases[views] = lease.Totals{Granted: 11}
-	a.dirty[views] = true
-	b.Want(views, 50, 1000)
-	result := w.SyncAll(a, b)
-	equal(w, "who remembers more", a.Reply.GetStatus(), forgotten)
-	equal(w, "others go on", b.Reply.GetStatus(), ok)
-	equal(w, "without grants in the same group", b.Leases[views].Granted, 10)
-	b.Spend(views, 10)
-	b.Sync()
-	equal(w, "nor later", b.Leases[views].Granted, 10)
-	equal(w, "what they spend settles", w.Dump().Budgets[views].Settled, 10)
-	equal(w, "notes", len(result.Notes), 1)
-	if w.Dump().Forgotten == "" {
-		w.Error("the store does not remember that it forgot")
-	}
-	equal(w, "its holder is not fenced", w.Dump().Holders[a.ID].State, ledger.Open)
 }
 
 func lowered(w *World) {

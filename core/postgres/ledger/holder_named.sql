@@ -1,6 +1,6 @@
 SELECT id, region, node, disk, secret_hash, state, state_reason, public_url, version, boot, boot_ordinal,
     batch, position, hash, seen_at, applied_catalog, applied_control, alone,
-    foreign_position, foreign_ack, handed_in, retired, created_at, closed_at
+    foreign_position, foreign_ack, handed_in, retired, doubt, stated, recovered, created_at, closed_at
 FROM holders
 WHERE region = $1 AND node = $2 AND state = 'open'
 FOR NO KEY UPDATE

@@ -37,6 +37,7 @@ func (e *edge) expose() {
 	counter("nearside_edge_explanations_total", "Explanations given.", &stats.Explained)
 	counter("nearside_edge_exchanges_total", "Exchanges that the core answered.", &up.Exchanges)
 	counter("nearside_edge_exchange_failures_total", "Exchanges that failed.", &up.Failures)
+	counter("nearside_edge_statements_total", "Statements of the account that a core took which lost history.", &up.Statements)
 	counter("nearside_edge_exchanges_withheld_total", "Exchanges whose grants were not taken because the core forgot.", &up.Withheld)
 	counter("nearside_edge_catalogs_total", "Catalogs put in force.", &up.Catalogs)
 	counter("nearside_edge_bad_catalogs_total", "Catalogs that could not be read or applied.", &up.BadNews)

@@ -1,0 +1,5 @@
+SELECT id, region, node, disk, secret_hash, state, state_reason, public_url, version, boot, boot_ordinal,
+    batch, position, hash, seen_at, applied_catalog, applied_control, alone,
+    foreign_position, foreign_ack, handed_in, retired, doubt, stated, recovered, created_at, closed_at
+FROM holders
+ORDER BY id

@@ -1,0 +1,4 @@
+SELECT forgotten_at IS NOT NULL, reason, stamp_key, catalog_version, control_version
+FROM ledger
+CROSS JOIN counters
+WHERE ledger.id = 1

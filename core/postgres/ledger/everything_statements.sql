@@ -1,0 +1,3 @@
+SELECT holder, at, proven, statement
+FROM statements
+ORDER BY holder

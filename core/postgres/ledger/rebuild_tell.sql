@@ -1,0 +1,1 @@
+SELECT pg_notify('nearside_catalog', ''), pg_notify('nearside_control', '')
