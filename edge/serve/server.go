@@ -114,6 +114,7 @@ type Server struct {
 	explaining  sync.Mutex          // one explanation at a time
 	blocked     map[netip.Addr]bool // BlockedIPs of one address each
 	works       sync.Pool
+	deadlines   deadlines
 	http        *fasthttp.Server
 }
 
@@ -166,6 +167,7 @@ func New(cfg Config, judge Judge, tally Tally, visitors Visitors, ready func() b
 	if timeout == 0 {
 		timeout = 5 * time.Second
 	}
+	s.deadlines.every, s.deadlines.stop = min(timeout/8, 500*time.Millisecond), make(chan struct{})
 	s.http = &fasthttp.Server{
 		Handler:               s.Handle,
 		ErrorHandler:          s.malformed,
@@ -177,6 +179,7 @@ func New(cfg Config, judge Judge, tally Tally, visitors Visitors, ready func() b
 		MaxRequestBodySize:    maxBody,
 		NoDefaultServerHeader: true,
 		NoDefaultContentType:  true,
+		LazyRequestTime:       true,
 		CloseOnShutdown:       true,
 		TCPKeepalive:          true,
 		// A form would be unpacked into files before anybody looks at it.
@@ -221,7 +224,10 @@ func (s *Server) Roll(books decision.Books) {
 func (s *Server) Stats() *Stats { return &s.stats }
 
 // Serve answers connections of the listener until Shutdown.
-func (s *Server) Serve(l net.Listener) error { return s.http.Serve(l) }
+func (s *Server) Serve(l net.Listener) error {
+	s.deadlines.start()
+	return s.http.Serve(&listener{l, &s.deadlines})
+}
 
 // Connections is how much of what it may have open the server has, from 0 to 1.
 func (s *Server) Connections() float64 {
@@ -233,7 +239,10 @@ func (s *Server) Connections() float64 {
 func (s *Server) Shutdown(ctx context.Context) error { return s.http.ShutdownWithContext(ctx) }
 
 // Close frees what New took; nothing may be served any more.
-func (s *Server) Close() { s.candidates.Close() }
+func (s *Server) Close() {
+	s.deadlines.close()
+	s.candidates.Close()
+}
 
 // malformed answers what is not a request that can be read.
 func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
@@ -366,8 +375,11 @@ func noStore(ctx *fasthttp.RequestCtx) {
 // client is the address that a request comes from.
 func (s *Server) client(ctx *fasthttp.RequestCtx) netip.Addr {
 	var remote netip.Addr
-	if tcp, ok := ctx.RemoteAddr().(*net.TCPAddr); ok {
-		remote = tcp.AddrPort().Addr()
+	switch addr := ctx.RemoteAddr().(type) {
+	case *peer:
+		remote = netip.AddrPort(*addr).Addr()
+	case *net.TCPAddr:
+		remote = addr.AddrPort().Addr()
 	}
 	switch a := &s.cfg.Addresses; {
 	case a.Header != "":
