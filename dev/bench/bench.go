@@ -62,13 +62,13 @@ type Config struct {
 	Only   *regexp.Regexp // nil: everything
 	Log    io.Writer      // progress
 	Rounds int            // how often each pair is measured; 0: 5
-	Each   time.Duration  // how long each measurement lasts; 0: 2 s
+	Each   time.Duration  // how long each measurement lasts; 0: 1 s
 }
 
 // Run measures and returns the results in the order of their names below.
 func Run(ctx context.Context, conf Config) ([]Result, error) {
 	conf.Rounds = cmp.Or(conf.Rounds, 5)
-	conf.Each = cmp.Or(conf.Each, 2*time.Second)
+	conf.Each = cmp.Or(conf.Each, time.Second)
 	out, err := conf.overHTTP(ctx)
 	if err != nil {
 		return out, err
@@ -78,6 +78,21 @@ func Run(ctx context.Context, conf Config) ([]Result, error) {
 
 func (conf *Config) wanted(name string) bool { return conf.Only == nil || conf.Only.MatchString(name) }
 
+// size is a catalog to measure the edge with.
+type size struct {
+	name    string
+	flights int
+	alone   bool // without the core, too
+}
+
+var sizes = []size{
+	{"edge_http_10_flights", 10, false},
+	{"edge_http_100_flights", 100, false},
+	{"edge_http_1k_flights", 1000, true},
+	{"edge_http_10k_flights", 10_000, false},
+	{"edge_http_100k_flights", 100_000, false},
+}
+
 // overHTTP measures the edge, from processors that it does not use.
 func (conf *Config) overHTTP(ctx context.Context) (out []Result, err error) {
 	back, err := keepOff(conf.Log)
@@ -85,16 +100,26 @@ func (conf *Config) overHTTP(ctx context.Context) (out []Result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, back()) }()
-	for _, size := range []struct {
-		name    string
-		flights int
-	}{{"edge_http_10_flights", 10}, {"edge_http_1k_flights", 1000}, {"edge_http_100k_flights", 100_000}} {
+	small := 0.0 // MB of the edge with the fewest flights
+	for _, size := range sizes {
 		if !conf.wanted(size.name) {
 			continue
 		}
-		results, err := conf.edge(ctx, size.name, size.flights)
+		results, rss, err := conf.edge(ctx, size)
 		if err != nil {
 			return out, fmt.Errorf("%s: %w", size.name, err)
+		}
+		out = append(out, results...)
+		if size == sizes[0] {
+			small = rss
+		} else if small > 0 && size.flights >= 1000 { // fewer are lost in what an edge takes anyway
+			out = append(out, Result{size.name + "_memory_per_flight", (rss - small) * 1e3 / float64(size.flights-sizes[0].flights), "kB", 0, 0})
+		}
+	}
+	if conf.wanted(viewsName) {
+		results, err := conf.views(ctx)
+		if err != nil {
+			return out, fmt.Errorf("%s: %w", viewsName, err)
 		}
 		out = append(out, results...)
 	}
@@ -129,6 +154,7 @@ func Write(results []Result, table io.Writer, file string) error {
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("print the table: %w", err)
 	}
+	writeSizes(results, table)
 	b, err := json.MarshalIndent(results, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode the results: %w", err)
@@ -139,91 +165,166 @@ func Write(results []Result, table io.Writer, file string) error {
 	return nil
 }
 
-// edge measures the edge with a catalog of so many flights in turn with the
-// bare server.
-func (conf *Config) edge(ctx context.Context, name string, flights int) (_ []Result, err error) {
+// writeSizes prints, in Markdown, what each number of flights costs.
+func writeSizes(results []Result, to io.Writer) {
+	byName := map[string]Result{}
+	for _, r := range results {
+		byName[r.Name] = r
+	}
+	figure := func(r Result, value float64, format string) string {
+		if r.Name == "" {
+			return "-"
+		}
+		return fmt.Sprintf(format, value)
+	}
+	head := "\n| flights | Decide, unseen | seen | requests/s | beside bare | processor time | beside bare | p99 beside bare | memory | a flight |\n" +
+		"|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+	for _, size := range sizes {
+		decide, rps, cpu := byName[strings.Replace(size.name, "edge_http", "decide", 1)], byName[size.name], byName[size.name+"_cpu"]
+		p99, memory, each := byName[size.name+"_p99"], byName[size.name+"_memory"], byName[size.name+"_memory_per_flight"]
+		if decide.Name == "" && rps.Name == "" {
+			continue
+		}
+		fmt.Fprintf(to, "%s| %d | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", head, size.flights,
+			figure(decide, decide.Value/1000, "%.2f µs"), figure(decide, decide.Baseline/1000, "%.2f µs"),
+			figure(rps, rps.Value, "%.0f"), figure(rps, rps.Ratio, "%.2f"), figure(cpu, cpu.Value, "%.1f µs"), figure(cpu, cpu.Ratio, "%.2f"),
+			figure(p99, p99.Ratio, "%.2f"), figure(memory, memory.Value, "%.0f MB"), figure(each, each.Value, "%.1f kB"))
+		head = ""
+	}
+}
+
+// edge measures the edge with a catalog of a size in turn with the bare server.
+// rss is what it takes, in MB.
+func (conf *Config) edge(ctx context.Context, size size) (_ []Result, rss float64, err error) {
+	name := size.name
+	addresses, err := addressesOf(countries)
+	if err != nil {
+		return nil, 0, err
+	}
+	requests := decisions(size.flights, addresses)
+	w, err := conf.serveEdge(ctx, name, size.flights, requests)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { err = errors.Join(err, w.stop()) }()
+	edge := w.edge
+	const connections = 64
+	warm, err := drive(ctx, edge.addr, inTurn(requests), connections, conf.Each)
+	if err != nil {
+		return nil, 0, err
+	}
+	bodySize := warm.bytes / warm.requests
+	bare, err := conf.start(ctx, conf.Self, "bench-bare", strconv.Itoa(bodySize))
+	if err != nil {
+		return nil, 0, err
+	}
+	defer bare.stop()
+	if _, err := drive(ctx, bare.addr, inTurn(requests), connections, conf.Each/4); err != nil {
+		return nil, 0, err
+	}
+
+	var turns pairs
+	for round := range conf.Rounds {
+		b, err := bare.measure(ctx, inTurn(requests), connections, conf.Each)
+		if err != nil {
+			return nil, 0, err
+		}
+		e, err := edge.measure(ctx, inTurn(requests), connections, conf.Each)
+		if err != nil {
+			return nil, 0, err
+		}
+		fmt.Fprintf(conf.Log, "%s: round %d: edge %.0f/s busy %.2f, bare %.0f/s busy %.2f, ratio %.3f; %.0f %% filled\n", name, round+1, e.rps, e.busy, b.rps, b.busy, e.rps/b.rps, e.filled*100)
+		turns.add(e, b)
+	}
+	results := turns.results(name, "requests/s", "µs/request")
+	if rss, err = edge.rss(); err != nil {
+		return nil, 0, err
+	}
+	results = append(results, Result{name + "_memory", rss, "MB", 0, 0})
+	if !size.alone {
+		return results, rss, nil
+	}
+	if err := w.stopCore(); err != nil {
+		return nil, 0, err
+	}
+	there := median(turns.p99)
+	var p99, ratio []float64
+	for range conf.Rounds {
+		a, err := edge.measure(ctx, inTurn(requests), connections, conf.Each)
+		if err != nil {
+			return nil, 0, fmt.Errorf("without the core: %w", err)
+		}
+		fmt.Fprintf(conf.Log, "%s: without the core: %.0f/s; %.0f %% filled\n", name, a.rps, a.filled*100)
+		p99, ratio = append(p99, a.p99), append(ratio, a.p99/there)
+	}
+	return append(results, Result{name + "_core_away_p99", median(p99), "µs", there, median(ratio)}), rss, nil
+}
+
+// pairs are the measurements of a server and its baseline, taken in turn.
+type pairs struct {
+	rps, cpu, p99             []float64
+	baseRPS, baseCPU, baseP99 []float64
+	byRPS, byCPU, byP99       []float64 // ratios of one turn
+}
+
+func (p *pairs) add(m, base measurement) {
+	p.rps, p.baseRPS, p.byRPS = append(p.rps, m.rps), append(p.baseRPS, base.rps), append(p.byRPS, m.rps/base.rps)
+	p.cpu, p.baseCPU, p.byCPU = append(p.cpu, m.cpu), append(p.baseCPU, base.cpu), append(p.byCPU, m.cpu/base.cpu)
+	p.p99, p.baseP99, p.byP99 = append(p.p99, m.p99), append(p.baseP99, base.p99), append(p.byP99, m.p99/base.p99)
+}
+
+func (p *pairs) results(name, rate, each string) []Result {
+	return []Result{
+		{name, median(p.rps), rate, median(p.baseRPS), median(p.byRPS)},
+		{name + "_cpu", median(p.cpu), each, median(p.baseCPU), median(p.byCPU)},
+		{name + "_p99", median(p.p99), "µs", median(p.baseP99), median(p.byP99)},
+	}
+}
+
+// world is an edge with its stand-in for the core.
+type world struct {
+	edge     *process
+	stopCore func() error
+	dir      string
+}
+
+// serveEdge starts an edge with a catalog of so many flights, and waits until it
+// offers ads for the requests.
+func (conf *Config) serveEdge(ctx context.Context, name string, flights int, requests [][]byte) (_ *world, err error) {
 	fmt.Fprintf(conf.Log, "%s: making a catalog of %d flights\n", name, flights)
 	published, err := catalog.Encode(shape(flights, time.Now()))
 	if err != nil {
 		return nil, err
 	}
+	w := &world{stopCore: func() error { return nil }}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.stop())
+		}
+	}()
 	coreURL, stopCore, err := serveCore(1, published)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, stopCore()) }()
-	addresses, err := addressesOf(countries)
-	if err != nil {
-		return nil, err
-	}
-	requests := decisions(flights, addresses)
-
-	dir, err := os.MkdirTemp("", "nearside-bench-")
-	if err != nil {
+	w.stopCore = stopCore
+	if w.dir, err = os.MkdirTemp("", "nearside-bench-"); err != nil {
 		return nil, fmt.Errorf("make a state directory: %w", err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	edge, err := conf.startEdge(ctx, dir, coreURL)
-	if err != nil {
+	if w.edge, err = conf.startEdge(ctx, w.dir, coreURL); err != nil {
 		return nil, err
 	}
-	defer edge.stop()
-	if err := edge.untilOffers(ctx, requests); err != nil {
-		return nil, err
-	}
-	const connections = 64
-	warm, err := drive(ctx, edge.addr, inTurn(requests), connections, conf.Each)
-	if err != nil {
-		return nil, err
-	}
-	bodySize := warm.bytes / warm.requests
-	bare, err := conf.start(ctx, conf.Self, "bench-bare", strconv.Itoa(bodySize))
-	if err != nil {
-		return nil, err
-	}
-	defer bare.stop()
-	if _, err := drive(ctx, bare.addr, inTurn(requests), connections, conf.Each/4); err != nil {
-		return nil, err
-	}
+	return w, w.edge.untilOffers(ctx, requests)
+}
 
-	var edgeRPS, bareRPS, edgeCPU, bareCPU, edgeP99, bareP99, rps, cpu, p99 []float64
-	for round := range conf.Rounds {
-		b, err := bare.measure(ctx, requests, connections, conf.Each)
-		if err != nil {
-			return nil, err
-		}
-		e, err := edge.measure(ctx, requests, connections, conf.Each)
-		if err != nil {
-			return nil, err
-		}
-		fmt.Fprintf(conf.Log, "%s: round %d: edge %.0f/s busy %.2f, bare %.0f/s busy %.2f, ratio %.3f; %.0f %% filled\n", name, round+1, e.rps, e.busy, b.rps, b.busy, e.rps/b.rps, e.filled*100)
-		edgeRPS, bareRPS, rps = append(edgeRPS, e.rps), append(bareRPS, b.rps), append(rps, e.rps/b.rps)
-		edgeCPU, bareCPU, cpu = append(edgeCPU, e.cpu), append(bareCPU, b.cpu), append(cpu, e.cpu/b.cpu)
-		edgeP99, bareP99, p99 = append(edgeP99, e.p99), append(bareP99, b.p99), append(p99, e.p99/b.p99)
+func (w *world) stop() error {
+	if w.edge != nil {
+		w.edge.stop()
 	}
-	rss, err := edge.rss()
-	if err != nil {
-		return nil, err
+	err := w.stopCore()
+	if w.dir != "" {
+		err = errors.Join(err, os.RemoveAll(w.dir))
 	}
-	if err := stopCore(); err != nil {
-		return nil, err
-	}
-	var awayP99, away []float64
-	for range conf.Rounds {
-		a, err := edge.measure(ctx, requests, connections, conf.Each)
-		if err != nil {
-			return nil, fmt.Errorf("without the core: %w", err)
-		}
-		fmt.Fprintf(conf.Log, "%s: without the core: %.0f/s; %.0f %% filled\n", name, a.rps, a.filled*100)
-		awayP99, away = append(awayP99, a.p99), append(away, a.p99/median(edgeP99))
-	}
-	return []Result{
-		{name, median(edgeRPS), "requests/s", median(bareRPS), median(rps)},
-		{name + "_cpu", median(edgeCPU), "µs/request", median(bareCPU), median(cpu)},
-		{name + "_p99", median(edgeP99), "µs", median(bareP99), median(p99)},
-		{name + "_core_away_p99", median(awayP99), "µs", median(edgeP99), median(away)},
-		{name + "_memory", rss, "MB", 0, 0},
-	}, nil
+	return err
 }
 
 // process is a server under measurement.
@@ -283,7 +384,10 @@ func (conf *Config) startEdge(ctx context.Context, dir, coreURL string) (*proces
 	p.cmd.Stderr = p.logs
 	p.cmd.Stdout = p.logs
 	p.cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
-	return p, p.launch()
+	if err := p.launch(); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // untilOffers waits until the edge is ready and answers a request with an ad.
@@ -329,12 +433,12 @@ type measurement struct {
 	filled float64 // share of answers with an ad
 }
 
-func (p *process) measure(ctx context.Context, requests [][]byte, connections int, lasting time.Duration) (measurement, error) {
+func (p *process) measure(ctx context.Context, what script, connections int, lasting time.Duration) (measurement, error) {
 	before, err := p.processorTime()
 	if err != nil {
 		return measurement{}, err
 	}
-	s, err := drive(ctx, p.addr, inTurn(requests), connections, lasting)
+	s, err := drive(ctx, p.addr, what, connections, lasting)
 	if err != nil {
 		return measurement{}, err
 	}

@@ -64,6 +64,10 @@ func TestWritesATableAndAFile(t *testing.T) {
 			t.Errorf("the table lacks %q:\n%s", want, table.String())
 		}
 	}
+	const row = "| 1000 | - | - | 60 | 0.75 | - | - | - | - | - |"
+	if !strings.Contains(table.String(), row) {
+		t.Errorf("the table of sizes lacks %s:\n%s", row, table.String())
+	}
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -146,6 +150,29 @@ func TestAFailingServerIsNoFigure(t *testing.T) {
 	}
 	if err := srv.Shutdown(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestViewsAreAskedForAsTheirOffersSay(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) {
+		ctx.SetBodyString(`{"id":"an ad","view_url":"http://ads.example.com/proxy/view/7/nonce/","nonce":"nonce"}`)
+	}}
+	go func() { _ = srv.Serve(l) }() // ends with the shutdown
+	w := &world{edge: &process{addr: l.Addr().String()}}
+	conf := &Config{Each: 20 * time.Millisecond}
+	views, err := w.offers(t.Context(), [][]byte{[]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")}, []byte("Host: x\r\n\r\n"), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(views[0]), "GET /proxy/view/7/nonce/ HTTP/1.1\r\nHost: x\r\n\r\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

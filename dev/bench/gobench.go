@@ -17,7 +17,9 @@ var goBenchmarks = []goBenchmark{
 		pkg: "./edge/decision", bench: "^BenchmarkDecide$",
 		figures: []figure{
 			{"decide_10_flights", "/10/unseen", "ns/op", "/10/seen"},
+			{"decide_100_flights", "/100/unseen", "ns/op", "/100/seen"},
 			{"decide_1k_flights", "/1k/unseen", "ns/op", "/1k/seen"},
+			{"decide_10k_flights", "/10k/unseen", "ns/op", "/10k/seen"},
 			{"decide_100k_flights", "/100k/unseen", "ns/op", "/100k/seen"},
 		},
 	},
@@ -49,7 +51,7 @@ type figure struct {
 
 func (conf *Config) goBench(ctx context.Context, b goBenchmark) ([]Result, error) {
 	fmt.Fprintf(conf.Log, "go test -bench %s %s\n", b.bench, b.pkg)
-	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", b.bench, "-count", strconv.Itoa(conf.Rounds), b.pkg)
+	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", b.bench, "-benchtime", "300ms", "-count", strconv.Itoa(conf.Rounds), b.pkg)
 	cmd.Dir = conf.Source
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -22,8 +22,9 @@ import (
 //	10 %             not at weekends
 //	 5 %             include 1 of 50 publishers, 5 % a domain
 //
-// Publishers are in one group each. selective means that no flight goes
-// without keywords or topics, and that there are 50 times as many of both.
+// Publishers are in one group each. selective, from 10 000 flights up, means that
+// no flight goes without keywords or topics, and that there are 50 times as many
+// of both.
 func bazaar(n int, selective bool) *catalog.Snapshot {
 	random := rand.New(rand.NewPCG(1, uint64(n)))
 	day := catalog.DayOf(noon)
@@ -153,7 +154,7 @@ func (endless) Account(lease.Budget) *decision.Account {
 func (endless) Switch(uint32) *decision.Switch { return new(decision.Switch) }
 
 func compileBazaar(t testing.TB, n int) *decision.Catalog {
-	c, err := decision.Compile(bazaar(n, n >= 100_000), endless{}, catalog.DayOf(noon))
+	c, err := decision.Compile(bazaar(n, n >= 10_000), endless{}, catalog.DayOf(noon))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +169,7 @@ func BenchmarkDecide(b *testing.B) {
 	for _, size := range []struct {
 		name    string
 		flights int
-	}{{"10", 10}, {"1k", 1000}, {"100k", 100_000}} {
+	}{{"10", 10}, {"100", 100}, {"1k", 1000}, {"10k", 10_000}, {"100k", 100_000}} {
 		c := compileBazaar(b, size.flights)
 		requests := visits(c, 512)
 		now := noon.UnixMilli()
@@ -207,7 +208,7 @@ func BenchmarkDecide(b *testing.B) {
 // BenchmarkCompile is what a new catalog costs.
 func BenchmarkCompile(b *testing.B) {
 	for _, n := range []int{1000, 100_000} {
-		s := bazaar(n, n >= 100_000)
+		s := bazaar(n, n >= 10_000)
 		b.Run(fmt.Sprintf("flights=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

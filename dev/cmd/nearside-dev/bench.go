@@ -16,7 +16,7 @@ type measure struct {
 	Out    string        `help:"The file for the figures, as JSON." default:"bench.json" type:"path"`
 	Source string        `help:"The module's root, for the packages' own benchmarks." default:"." type:"existingdir"`
 	Rounds int           `help:"How often each pair is measured." default:"5"`
-	Each   time.Duration `help:"How long each measurement over HTTP lasts." default:"2s"`
+	Each   time.Duration `help:"How long each measurement over HTTP lasts." default:"1s"`
 }
 
 func (m *measure) Run(e *env) error {
