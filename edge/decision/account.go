@@ -24,6 +24,7 @@ type Account struct {
 	// Elsewhere: the region's other nodes leave this budget to one of them, the
 	// flight's broker, and this is not the one. Left is then 0.
 	Elsewhere atomic.Bool
+	Held      atomic.Bool // Left is what pacing lets go now: more is leased
 
 	of atomic.Pointer[Switch] // of the flight whose budget it is; nil: of none, or no catalog has it yet
 }
@@ -86,6 +87,20 @@ func (s *Switch) Set(state catalog.State, version uint64) {
 type Books interface {
 	Account(lease.Budget) *Account
 	Switch(flight uint32) *Switch
+}
+
+// Pace is how a paced budget is let go here now.
+type Pace struct {
+	Leased   int64   // may be spent here: what of it is released, Account.Left says
+	Rate     float64 // events per second that are released here
+	Share    float64 // of all demand, the part that is met here: of the plan's pace, this node's part
+	Released float64 // events that may be delivered here now; below 0 where more were than should
+}
+
+// Pacer is what Books may be, too: what it says is explained.
+type Pacer interface {
+	// Pace is how a budget is let go; false where it is not paced.
+	Pace(lease.Budget) (Pace, bool)
 }
 
 // accounts of the days of one daily cap: enough slots that the days around now

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"nearside/sync/catalog"
+	"nearside/sync/lease"
 )
 
 // compared are the values that a filter compared: what the flight asks for
@@ -93,7 +94,7 @@ func (x *explainer) compared(f *Flight, reason Reason) (wanted, found string) {
 	case Ended:
 		return "until " + f.EndDate.String(), x.day.String()
 	case OnPace:
-		return "need above 0 of " + x.sold(f), x.delivered(f) + " delivered"
+		return x.planned(f), x.releasedOf(f)
 	case Days:
 		return list(t.Days), catalog.WeekdayName(x.q.weekday)
 	case Niche:
@@ -125,6 +126,23 @@ func (x *explainer) compared(f *Flight, reason Reason) (wanted, found string) {
 
 func (x *explainer) sold(f *Flight) string {
 	return fmt.Sprintf("%d views and %d clicks sold", f.SoldViews, f.SoldClicks)
+}
+
+// planned is what the plan asks for by now, releasedOf what has come of it.
+func (x *explainer) planned(f *Flight) string {
+	views, clicks := f.needs(x.now)
+	return fmt.Sprintf("a plan that has more due: by now %d views and %d clicks of %s, in this interval still %d and %d",
+		f.schedule.Planned(f.soldViews, x.now), f.schedule.Planned(f.soldClicks, x.now), x.sold(f), views, clicks)
+}
+
+func (x *explainer) releasedOf(f *Flight) string {
+	text := x.delivered(f) + " delivered"
+	for _, kind := range [...]lease.Kind{lease.FlightViews, lease.FlightClicks} {
+		if p := x.pacing(f, kind); p != nil && p.Sold > 0 {
+			text += fmt.Sprintf("; of %d leased here %g released, %g more a second", p.Leased, p.Released, p.PerSecond)
+		}
+	}
+	return text
 }
 
 func (x *explainer) delivered(f *Flight) string {

@@ -38,6 +38,7 @@ type Catalog struct {
 
 	index index
 	seeds [2]maphash.Seed // of shapes
+	pacer Pacer           // nil where nobody paces; only Explain asks it
 }
 
 type campaign struct {
@@ -126,6 +127,7 @@ func Compile(s *catalog.Snapshot, books Books, today catalog.Day) (*Catalog, err
 		metros:     make(map[int32]struct{}),
 		seeds:      [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 	}
+	c.pacer, _ = books.(Pacer)
 	b := newBuilder(c, books)
 	b.addTypes()
 	b.addPublishers()

@@ -1,9 +1,11 @@
 package decision
 
 import (
+	"math"
 	"slices"
 
 	"nearside/sync/catalog"
+	"nearside/sync/lease"
 )
 
 // Explanation says how a request would be decided at one moment. It is made
@@ -51,6 +53,21 @@ type AccountState struct {
 	InFlight int64  `json:"in_flight"`
 	Settled  int64  `json:"settled"`
 	Rate     uint32 `json:"rate_millionths"` // 0: not measured, counts as 1 000 000
+
+	Pacing *PacingState `json:"pacing,omitempty"` // where the budget is let go along a plan
+}
+
+// PacingState is where a paced budget stands: what the plan has due everywhere
+// by now, what has been delivered everywhere as far as this edge knows, and what
+// of its lease this edge may deliver now.
+type PacingState struct {
+	Sold      int64   `json:"sold"`
+	Plan      int64   `json:"plan"`
+	Delivered int64   `json:"delivered"`
+	Leased    int64   `json:"leased"`
+	Released  float64 `json:"released"`        // of Leased; below 0 where more was delivered than should have been
+	PerSecond float64 `json:"rate_per_second"` // at which more is released here
+	Share     float64 `json:"share"`           // of the plan, this edge's part
 }
 
 // Explain says for every flight, or for those of the given slugs, what would
@@ -258,17 +275,45 @@ func (x *explainer) line(f *Flight) Line {
 	line.ViewsNeed, line.ClicksNeed = f.needs(x.now)
 	add := func(name, unit string, a *Account) {
 		if a != nil {
-			line.Accounts = append(line.Accounts, AccountState{name, unit, a.Left.Load(), a.InFlight.Load(), a.Settled.Load(), a.Rho.Load()})
+			line.Accounts = append(line.Accounts, AccountState{Budget: name, Unit: unit, Left: a.Left.Load(), InFlight: a.InFlight.Load(), Settled: a.Settled.Load(), Rate: a.Rho.Load()})
 		}
 	}
 	add("views", "events", f.Views)
+	if f.Views != nil {
+		line.Accounts[len(line.Accounts)-1].Pacing = x.pacing(f, lease.FlightViews)
+	}
 	add("clicks", "events", f.Clicks)
+	if f.Clicks != nil {
+		line.Accounts[len(line.Accounts)-1].Pacing = x.pacing(f, lease.FlightClicks)
+	}
 	add("day", "micros", f.DayAccount(x.day))
 	if f.Campaign.Type == catalog.Paid {
 		add("publisher_day", "micros", x.q.publisher.DayAccount(x.day))
 	}
 	return line
 }
+
+// pacing is where the flight's budget of a kind stands; nil where it is not paced.
+func (x *explainer) pacing(f *Flight, kind lease.Kind) *PacingState {
+	if x.c.pacer == nil {
+		return nil
+	}
+	p, paced := x.c.pacer.Pace(lease.Of(kind, f.ID, 0))
+	if !paced {
+		return nil
+	}
+	account, sold := f.Views, f.soldViews
+	if kind == lease.FlightClicks {
+		account, sold = f.Clicks, f.soldClicks
+	}
+	return &PacingState{
+		Sold: sold, Plan: f.schedule.Planned(sold, x.now), Delivered: account.Settled.Load(),
+		Leased: p.Leased, Released: rounded(p.Released), PerSecond: rounded(p.Rate), Share: rounded(p.Share),
+	}
+}
+
+// rounded is to a millionth: more is noise.
+func rounded(n float64) float64 { return math.Round(n*1e6) / 1e6 }
 
 func (x *explainer) ads(f *Flight) []AdLine {
 	var lines []AdLine

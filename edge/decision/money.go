@@ -43,17 +43,24 @@ func (f *Flight) refusesMoney(views, clicks int64, day catalog.Day) Reason {
 	if views > 0 && f.Views.Room(1) || clicks > 0 && f.Clicks.Room(1) {
 		return None
 	}
-	if f.Views != nil && noRoom(f.Views) == Broker {
-		return Broker
+	reason := noRoom(f.Views)
+	if other := noRoom(f.Clicks); reason == Lease || other == Broker {
+		reason = other
 	}
-	return noRoom(f.Clicks)
+	return reason
 }
 
 // noRoom says why an account has no room: its budget is leased elsewhere in the
-// region, or used up here. A flight may sell only one of views and clicks.
+// region, held back by pacing, or used up here. A flight may sell only one of
+// views and clicks.
 func noRoom(a *Account) Reason {
-	if a != nil && a.Elsewhere.Load() {
+	switch {
+	case a == nil:
+		return Lease
+	case a.Elsewhere.Load():
 		return Broker
+	case a.Held.Load():
+		return OnPace
 	}
 	return Lease
 }

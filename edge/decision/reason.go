@@ -50,7 +50,7 @@ const (
 	ExcludeDomains
 	Exhausted // nothing remains of what was sold
 	Ended     // hard_stop, and the end date is past
-	OnPace    // this interval needs nothing more
+	OnPace    // this interval needs nothing more, or what its plan lets go by now is delivered
 	Days
 	Niche
 	DailyCap

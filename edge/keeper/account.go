@@ -50,9 +50,12 @@ type account struct {
 	taken    float64 // of ended, viewed (clicked)
 	used     int64   // when it was last offered or debited, unix milliseconds
 
-	known    statedir.Amount
-	interval int64 // the pacing interval that before belongs to
-	before   int64 // delivered everywhere when it began
+	known  statedir.Amount
+	reach  reach
+	share  float64 // of all demand, the part that is met here
+	valve  pacing.Release
+	credit float64 // what it let go when it was last asked
+	pace   int64   // that the plan needs from here, of all holders, thousandths of a unit per second
 
 	said    said
 	surplus int64 // when it was last looked for something to return
@@ -147,7 +150,13 @@ func (a *account) settled(t lease.Totals) int64 {
 	return max(a.known.Settled+t.Spent-a.known.Here, t.Spent)
 }
 
-// endgame reports whether so little is left that leases are kept small.
+// paced reports whether what is leased is let go along a plan.
+func (a *account) paced() bool {
+	return a.plan != nil && a.plan.sold > 0 && a.plan.schedule.Pacing != catalog.ASAP
+}
+
+// endgame reports whether so little is left that leases are kept small. A paced
+// budget is used up at its pace, however many would take it.
 func (a *account) endgame(t lease.Totals) bool {
 	limit := a.known.Limit
 	if limit == 0 && a.plan != nil {
@@ -155,71 +164,98 @@ func (a *account) endgame(t lease.Totals) bool {
 	}
 	unit := a.unit()
 	sum := max(a.known.Velocity, a.velocity.Milli())
+	if a.paced() {
+		sum = min(sum, a.pace)
+	}
 	return limit > 0 && lease.Endgame((limit-a.settled(t))/unit, limit/unit, sum)
 }
 
-// refresh sets what deciding reads. stopped: paid ads are not offered now.
-func (a *account) refresh(t lease.Totals, now int64, stopped bool) {
+// refresh sets what deciding reads. stopped: paid ads are not offered now; alone:
+// the core has not been heard.
+func (a *account) refresh(t lease.Totals, now int64, stopped, alone bool) {
 	settled := a.settled(t)
 	left := t.Available()
-	if p := a.plan; p != nil && left > 0 {
-		if p.sold > 0 {
-			left = min(left, a.released(settled, now))
-		}
-		if p.paid && stopped || a.away {
-			left = 0
-		}
-	}
-	left = max(left, 0)
 	rho := a.rho()
-	if a.endgame(t) {
-		rho = lease.Full
+	credit := math.Inf(1)
+	if a.paced() && !a.away {
+		credit = a.let(t, settled, rho, now, alone)
+		a.credit = credit
 	}
-	a.show(left, settled, uint32(rho))
+	offers := rho // what an offer counts in Room
+	if a.endgame(t) {
+		offers = lease.Full
+	}
+	held := false
+	if credit < float64(left) {
+		// In the endgame the lease is kept for all that is out; the plan still
+		// expects no more than usual of it.
+		paced := int64(max(credit, 0) * float64(offers) / float64(rho))
+		held, left = paced < left, min(left, paced)
+	}
+	if p := a.plan; p != nil && p.paid && stopped || a.away {
+		left, held = 0, false
+	}
+	a.show(max(left, 0), settled, uint32(offers), held)
 }
 
 // show lets deciding know, which is told as seldom as possible: it would have to
 // look again.
-func (a *account) show(left, settled int64, rho uint32) {
-	if a.Left.Load() == left && a.Settled.Load() == settled && a.Rho.Load() == rho {
+func (a *account) show(left, settled int64, rho uint32, held bool) {
+	if a.Left.Load() == left && a.Settled.Load() == settled && a.Rho.Load() == rho && a.Held.Load() == held {
 		return
 	}
 	a.Left.Store(left)
 	a.Settled.Store(settled)
 	a.Rho.Store(rho)
+	a.Held.Store(held)
 	a.Changed()
 }
 
-// released is what pacing lets go here now: this node's share of what may have
-// been delivered everywhere by now and has not been.
-func (a *account) released(settled, now int64) int64 {
-	s := &a.plan.schedule
-	if s.Pacing == catalog.ASAP {
-		return math.MaxInt64
+// let is what pacing lets go here now. While the core is not heard, others are
+// taken to deliver in proportion to what is delivered here: the share stays as
+// it was.
+func (a *account) let(t lease.Totals, settled, rho, now int64, alone bool) float64 {
+	if a.known.Limit == 0 || a.share == 0 && t.Available() == 0 {
+		return 1 // what others have delivered, and are to, is not known yet
 	}
-	if begin := s.IntervalStart(now); begin != a.interval {
-		if a.interval != 0 && begin > a.interval {
-			a.before = settled // it has been kept up to date until now
-		} else {
-			a.before = min(settled, s.Planned(a.plan.sold, begin))
+	if a.valve.Stale(now) {
+		if !alone || a.share == 0 {
+			a.share = a.shareOf(t)
 		}
-		a.interval = begin
+		everywhere := float64(settled)
+		if since := t.Spent - a.known.Here; since > 0 {
+			everywhere += float64(since) * (1/a.share - 1)
+		}
+		a.pace = milli(a.plan.schedule.Pace(a.plan.sold, everywhere, now, pacing.Horizon))
+		a.valve.Steer(a.share*a.plan.schedule.Aim(a.plan.sold, everywhere, now), t.Spent, now)
 	}
-	open := s.Released(a.plan.sold, a.before, now) - settled
-	if open <= 0 {
-		return 0
-	}
-	mine, all := a.velocity.Milli(), a.known.Velocity
-	if mine >= all {
-		return open
-	}
-	// At least one: the first offer anywhere cannot wait for shares.
-	return max(1, int64(math.Ceil(float64(open)*float64(mine)/float64(all))))
+	return a.valve.Grow(float64(a.InFlight.Load())*float64(rho)/lease.Full, t.Spent, now)
 }
 
-// rate is the pace that the plan asks of all nodes together, in units per
-// second; ok is false where it asks for none in particular.
-func (a *account) rate(settled, now int64) (perSecond float64, ok bool) {
+// leastShare is the part that a holder believes it has where it knows of no
+// demand of its own.
+const leastShare = 0.01
+
+// shareOf is the part of all demand that is met here: as measured here, and as
+// the core last told of the others.
+// Before both are known it is the part that is leased here of what is leased.
+func (a *account) shareOf(t lease.Totals) float64 {
+	mine := a.reach.perSecond()
+	others := float64(max(a.known.Velocity-a.said.velocity, 0)) / 1000
+	if mine <= 0 || others <= 0 {
+		mine = float64(t.Available())
+		others = float64(a.known.Limit-a.known.Settled-a.known.Unleased) - mine
+	}
+	if others <= 0 {
+		return 1
+	}
+	return max(mine/(mine+others), leastShare)
+}
+
+// needs is the units per second that the plan asks of all nodes together from
+// here on, for as long as a lease is to last; ok is false where it asks for none
+// in particular.
+func (a *account) needs(settled, now int64, ahead time.Duration) (perSecond float64, ok bool) {
 	p := a.plan
 	switch {
 	case p == nil || now < p.starts:
@@ -228,44 +264,84 @@ func (a *account) rate(settled, now int64) (perSecond float64, ok bool) {
 		return float64(p.limit) / float64(p.unit) / (24 * 3600), false
 	case p.sold == 0:
 		return 0, false
+	case p.schedule.Pacing == catalog.ASAP:
+		return float64(p.schedule.Need(p.sold, settled, now)) / 3600, false
 	}
-	s := &p.schedule
-	need := s.Need(p.sold, settled, now)
-	if s.Pacing == catalog.ASAP {
-		return float64(need) / 3600, false
-	}
-	left := max(s.IntervalStart(now)+s.Interval-now, 1000)
-	return float64(need) * 1000 / float64(left), true
+	return p.schedule.Pace(p.sold, float64(settled), now, ahead.Milliseconds()), true
 }
 
-// measure takes the demand since the last time into the velocity, and lets old
-// rates fade. It is called about once a second.
-func (a *account) measure(t lease.Totals, now int64) {
+// measure takes the demand since the last time, and lets old rates fade. It is
+// called about once a second.
+func (a *account) measure(t lease.Totals, now int64, ahead time.Duration) {
 	offered, lacked := a.offered.Swap(0), a.lacked.Swap(0)
 	if offered+lacked > 0 {
 		a.used = now
 	}
-	rate, bounded := a.rate(a.settled(t), now)
+	demand := float64(offered+lacked) * float64(a.rho()) / lease.Full / float64(a.unit())
 	if !a.begun && a.plan != nil {
 		a.begun = true
-		a.velocity.Start(rate, now)
+		perSecond, _ := a.needs(a.settled(t), now, ahead)
+		a.velocity.Start(perSecond, now)
 	}
-	demand := float64(offered+lacked) * float64(a.rho()) / lease.Full / float64(a.unit())
 	a.velocity.Add(demand, now)
-	if bounded {
-		// More demand than the plan can use is no reason to hold more.
-		a.velocity.Limit(2 * rate)
-	}
+	a.reach.add(demand, now)
 	a.ended *= forget
 	a.taken *= forget
 }
 
+// reach is how much a holder could deliver of a flight if it were let, per
+// second. It changes slowly: shares are cut by it.
+type reach struct {
+	units, seconds float64
+	at             int64 // unix milliseconds
+}
+
+// reachTau is the time in which reach forgets all but 1/e of what it knew.
+const reachTau = 300.0 // seconds
+
+func (r *reach) add(units float64, now int64) {
+	if r.at == 0 {
+		r.at = now
+		return
+	}
+	passed := min(max(float64(now-r.at)/1000, 0), reachTau)
+	keep := max(0, 1-passed/reachTau)
+	r.units, r.seconds, r.at = r.units*keep+units, r.seconds*keep+passed, now
+}
+
+func (r *reach) perSecond() float64 {
+	if r.seconds <= 0 {
+		return 0
+	}
+	return r.units / r.seconds
+}
+
+func milli(perSecond float64) int64 { return int64(min(max(perSecond, 0)*1000, math.MaxInt64/4)) }
+
+// room is how much more than its share of the plan a lease is made for, since
+// shares and paces change.
+const room = 1.25
+
 // demand is what the sizing of the account's lease goes by.
-func (a *account) demand(t lease.Totals, interval, offline time.Duration) lease.Demand {
+func (a *account) demand(t lease.Totals, now int64, interval, offline time.Duration) lease.Demand {
+	velocity := a.velocity.Milli()
+	if pace, bounded := a.needs(a.settled(t), now, offline); bounded {
+		// More demand than the plan can use is no reason to hold more.
+		velocity = min(velocity, milli(room*a.shareOf(t)*pace))
+	}
 	return lease.Demand{
-		Held: t.Available(), InFlight: a.InFlight.Load(), Rho: a.rho(), Velocity: a.velocity.Milli(), Unit: a.unit(),
+		Held: t.Available(), InFlight: a.InFlight.Load(), Rho: a.rho(), Velocity: velocity, Unit: a.unit(),
 		Interval: interval, Offline: offline, Endgame: a.endgame(t),
 	}
+}
+
+// wish is the demand that the core is told of, thousandths of a unit per second:
+// what could be delivered here, whatever the plan lets.
+func (a *account) wish() int64 {
+	if a.paced() {
+		return milli(a.reach.perSecond())
+	}
+	return a.velocity.Milli()
 }
 
 // delay follows the median of the view delays, in milliseconds: it moves by

@@ -62,6 +62,22 @@ func (d *dayAccount) on(k *Keeper, day int32) *account {
 // Account is the account of a budget; the same for the life of the process.
 func (k *Keeper) Account(b lease.Budget) *decision.Account { return k.account(b).Account }
 
+// Pace implements decision.Pacer.
+func (k *Keeper) Pace(b lease.Budget) (decision.Pace, bool) {
+	a := k.find(b)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if a == nil || !a.paced() {
+		return decision.Pace{}, false
+	}
+	p := decision.Pace{Rate: a.valve.Rate(), Share: a.share, Released: a.credit}
+	if k.book != nil {
+		t, _ := k.book.st.Lease(b)
+		p.Leased = t.Available()
+	}
+	return p, true
+}
+
 // slab hands out values that lie side by side. A decision looks at the account
 // and the switch of every candidate; catalogs ask for them in the order of
 // flights, so what it reads next is near what it has read.

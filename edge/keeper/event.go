@@ -277,7 +277,8 @@ func (t *timed) add(key offerKey) bool {
 	return true
 }
 
-// Lacked counts offers that were not made for want of a lease.
+// Lacked counts offers that were not made for want of room: of a lease, or of
+// what pacing lets go of it. It is the demand that shares are cut by.
 func (k *Keeper) Lacked(flight uint32, n int64) {
 	f := (*k.flights.Load())[flight]
 	if f == nil {

@@ -258,7 +258,7 @@ func (k *Keeper) sizePart(b *book, part []*account, wants []*wire.Want, now int6
 		if a.plan == nil && !leased {
 			continue
 		}
-		d := a.demand(t, k.cfg.Interval, k.cfg.MaxOffline)
+		d := a.demand(t, now, k.cfg.Interval, k.cfg.MaxOffline)
 		if a.used == 0 || a.used > now {
 			a.used = now // idle is counted from when it was first seen
 		}
@@ -267,7 +267,7 @@ func (k *Keeper) sizePart(b *book, part []*account, wants []*wire.Want, now int6
 		switch {
 		case !k.wanted(a, now) || k.draining.Load() || a.away:
 		case idle < lease.Idle:
-			target, velocity = lease.Target(d), d.Velocity
+			target, velocity = lease.Target(d), a.wish()
 		case !d.Endgame:
 			target = a.unit() // so that one rare request does not find it empty
 		}

@@ -13,6 +13,10 @@ import (
 // lock for long; below that many flights every Tick looks at all.
 const perTurn = 4096
 
+// aloneAfter is how long after the core was last heard what it said of others
+// is taken for old, in milliseconds.
+const aloneAfter = 15_000
+
 // lowDisk is how many segments must fit on the disk for paid ads to be offered.
 const lowDisk = 4
 
@@ -66,7 +70,7 @@ func (k *Keeper) refresh(a *account, now int64) {
 	a.expire(now - a.life(t, &k.delay))
 	if now-a.looked >= 1000 || now < a.looked {
 		a.looked = now
-		a.measure(t, now)
+		a.measure(t, now, k.cfg.MaxOffline)
 	}
 	if away := k.elsewhere(a, now); away != a.away {
 		a.away = away
@@ -74,7 +78,7 @@ func (k *Keeper) refresh(a *account, now int64) {
 		a.Changed()
 		a.begun = a.begun && away // a new broker expects the plan's demand
 	}
-	a.refresh(t, now, k.offline || k.tight)
+	a.refresh(t, now, k.offline || k.tight, now-k.heardAt.Load() > aloneAfter)
 }
 
 // tend does what is due for the book itself.

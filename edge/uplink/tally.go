@@ -22,7 +22,7 @@ const (
 // nanoseconds and do not allocate once their maps have grown.
 type Tally struct {
 	names  []string // of reasons
-	lease  uint8    // the reason that says that no lease was left
+	room   []uint8  // the reasons that say that only room was lacking
 	shards [shards]shard
 }
 
@@ -30,6 +30,7 @@ type shard struct {
 	mu        sync.Mutex
 	decisions map[decisionKey]decided
 	refusals  map[refusalKey]int64
+	again     map[refusalKey]int64 // that did not reach the core; their demand was told
 	dropped   int64
 }
 
@@ -47,13 +48,15 @@ type refusalKey struct {
 	reason uint8
 }
 
-// NewTally makes a tally. names are those of the reasons, by their number;
-// lease is the reason which says that nothing was left to spend here.
-func NewTally(names []string, lease uint8) *Tally {
-	t := &Tally{names: names, lease: lease}
+// NewTally makes a tally. names are those of the reasons, by their number; room
+// are the reasons which say that the flight would have been offered if more of it
+// could be spent here now.
+func NewTally(names []string, room ...uint8) *Tally {
+	t := &Tally{names: names, room: room}
 	for i := range t.shards {
 		t.shards[i].decisions = map[decisionKey]decided{}
 		t.shards[i].refusals = map[refusalKey]int64{}
+		t.shards[i].again = map[refusalKey]int64{}
 	}
 	return t
 }
@@ -128,7 +131,7 @@ type report struct {
 }
 
 // take empties the tally, and tells the keeper of the demand that found no
-// lease. Decisions count in the hour in which they are taken.
+// room, once. Decisions count in the hour in which they are taken.
 func (t *Tally) take(now time.Time, k *keeper.Keeper) report {
 	type row struct {
 		decisionKey
@@ -146,9 +149,19 @@ func (t *Tally) take(now time.Time, k *keeper.Keeper) report {
 		for key, n := range s.refusals {
 			refused = append(refused, key)
 			counts[key] = n
+			if slices.Contains(t.room, key.reason) {
+				k.Lacked(key.flight, n)
+			}
+		}
+		for key, n := range s.again {
+			if _, ok := counts[key]; !ok {
+				refused = append(refused, key)
+			}
+			counts[key] += n
 		}
 		clear(s.decisions)
 		clear(s.refusals)
+		clear(s.again)
 		s.mu.Unlock()
 	}
 	var r report
@@ -174,9 +187,6 @@ func (t *Tally) take(now time.Time, k *keeper.Keeper) report {
 		})
 		r.refusals = &wire.Refusals{}
 		for _, key := range refused {
-			if key.reason == t.lease {
-				k.Lacked(key.flight, counts[key])
-			}
 			if int(key.reason) >= len(t.names) {
 				continue
 			}
@@ -211,7 +221,11 @@ func (t *Tally) giveBack(r report) {
 		key := refusalKey{r.refusals.Flight[i], r.reasons[i]}
 		s := &t.shards[key.flight%shards]
 		s.mu.Lock()
-		s.refuse(key, r.refusals.N[i])
+		if _, ok := s.again[key]; ok || len(s.again) < 2*maxKeys {
+			s.again[key] += r.refusals.N[i]
+		} else {
+			s.dropped += r.refusals.N[i]
+		}
 		s.mu.Unlock()
 	}
 }

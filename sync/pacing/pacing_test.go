@@ -178,52 +178,6 @@ func TestECPMAndFactor(t *testing.T) {
 	}
 }
 
-// What a flight of 100 units over one day, in intervals of two hours, may have
-// delivered. Two hours allow 9, then 17, 25, 34 …
-func TestReleased(t *testing.T) {
-	demand := make([]uint32, catalog.HoursPerWeek)
-	demand[6*24+1] = 3 // Sunday 01:00 to 02:00
-	for i := range demand {
-		demand[i]++
-	}
-	for _, row := range []struct {
-		name   string
-		pacing catalog.Pacing
-		before int64
-		clock  string
-		want   int64
-	}{
-		{"even: the first unit at once", catalog.Even, 0, "00:00:00", 1},
-		{"even: half of the interval", catalog.Even, 0, "01:00:00", 5},
-		{"even: the end of the interval", catalog.Even, 0, "01:59:59.999", 9},
-		{"even: the next interval", catalog.Even, 9, "02:00:00", 10},
-		{"even: what was missed is spread over the interval", catalog.Even, 0, "03:00:00", 9},
-		{"even: ahead of plan, nothing more", catalog.Even, 20, "03:00:00", 20},
-		{"even: through before the end", catalog.Even, 92, "23:54:00", 100},
-		{"even: not much before", catalog.Even, 92, "23:30:00", 99},
-		{"asap: all at once", catalog.ASAP, 0, "00:00:00", 100},
-		{"traffic: a quiet hour of a day", catalog.Traffic, 0, "00:59:59.999", 4},
-		{"traffic: after the busy hour", catalog.Traffic, 0, "02:00:00", 20},
-	} {
-		s := flight(0, 0, 7200, row.pacing)
-		s.Demand = demand
-		if got := s.Released(100, row.before, at(0, row.clock)); got != row.want {
-			t.Errorf("%s: %d released, want %d", row.name, got, row.want)
-		}
-	}
-	s := flight(0, 0, 7200, catalog.Even)
-	if got := s.Released(100, 0, at(-1, "12:00:00")); got != 0 {
-		t.Errorf("%d released before the start", got)
-	}
-	if got := s.Released(100, 40, at(1, "01:00:00")); got != 71 {
-		t.Errorf("%d released an hour after the end, want half of what is missing", got)
-	}
-	s.HardStop = true
-	if got := s.Released(100, 40, at(1, "01:00:00")); got != 40 {
-		t.Errorf("%d released after a hard stop, want no more than the 40 delivered", got)
-	}
-}
-
 func schedules(t *rapid.T) Schedule {
 	start := catalog.Day(rapid.IntRange(20000, 20010).Draw(t, "start"))
 	f := catalog.Flight{
@@ -239,48 +193,20 @@ func schedules(t *rapid.T) Schedule {
 	return ScheduleOf(&f)
 }
 
-// Within an interval Released never falls, lies between what was delivered
-// before and what the interval allows, and is all of that at its end. What is
-// released is needed: it never asks for more than Need does.
-func TestReleasedStaysInside(t *testing.T) {
+// Need is what the interval allows and has not had, and what should have been
+// delivered by now is never more than that.
+func TestAllowedBoundsPlanned(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := schedules(t)
 		sold := rapid.SampledFrom([]int64{0, 1, 7, 1000, 1_000_003, 1 << 40}).Draw(t, "sold")
 		now := s.Start + rapid.Int64Range(-3*24*hour, 50*24*hour).Draw(t, "now")
-		begin := s.IntervalStart(now)
-		if begin > now && now >= s.Start {
-			t.Fatalf("the interval begins %d ms after now", begin-now)
+		delivered := rapid.Int64Range(0, sold+5).Draw(t, "delivered")
+		allowed := s.Allowed(sold, now)
+		if s.Due(now) && s.Need(sold, delivered, now) != max(0, allowed-delivered) {
+			t.Fatalf("need %d, but %d allowed and %d delivered", s.Need(sold, delivered, now), allowed, delivered)
 		}
-		before := rapid.Int64Range(0, sold+5).Draw(t, "before")
-		released := s.Released(sold, before, now)
-		later := now + rapid.Int64Range(0, 10*hour).Draw(t, "later")
-		if s.IntervalStart(later) == begin && s.Due(later) && s.Released(sold, before, later) < released {
-			t.Fatalf("released falls from %d to %d", released, s.Released(sold, before, later))
-		}
-		if released < before {
-			t.Fatalf("%d released, less than the %d delivered before", released, before)
-		}
-		if need := s.Need(sold, before, now); released-before > need {
-			t.Fatalf("%d released of a need of %d", released-before, need)
-		}
-		if allowed := s.Allowed(sold, now); s.Due(now) && s.Need(sold, before, now) != max(0, allowed-before) {
-			t.Fatalf("need %d, but %d allowed and %d delivered", s.Need(sold, before, now), allowed, before)
-		}
-	})
-}
-
-func TestReleasesAllByTheEndOfAnInterval(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := schedules(t)
-		sold := rapid.Int64Range(1, 1_000_000).Draw(t, "sold")
-		now := s.Start + rapid.Int64Range(0, 50*24*hour).Draw(t, "now")
-		_, end := s.span(now)
-		if s.HardStop && end > s.End {
-			return
-		}
-		if got, want := s.Released(sold, 0, end-1), s.Allowed(sold, now); got < want-1-want/1000 {
-			// The last millisecond of a short interval is up to a thousandth of it.
-			t.Fatalf("%d released at the end of an interval that allows %d", got, want)
+		if planned := s.Planned(sold, now); planned > allowed {
+			t.Fatalf("%d planned of %d allowed", planned, allowed)
 		}
 	})
 }

@@ -114,7 +114,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 	for r := range names {
 		names[r] = decision.Reason(r).String()
 	}
-	e.tally = uplink.NewTally(names, uint8(decision.Lease))
+	e.tally = uplink.NewTally(names, uint8(decision.Lease), uint8(decision.OnPace))
 	if err := e.openCredential(s); err != nil {
 		return e, err
 	}
