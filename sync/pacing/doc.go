@@ -24,26 +24,37 @@
 // All of it is in integers: eCPM in micros, floors exactly where the formula
 // has them. Weights saturate at MaxWeight.
 //
-// # Release
+// # The plan
 //
-// A holder of leases does not let an interval's need go at once. Released says
-// how much of a flight may have been delivered everywhere by a moment: it rises
-// inside the interval from what had been delivered when the interval began to
-// what the interval allows,
+// Planned, or D(t), is how much should have been delivered everywhere by a time.
+// Inside an interval it rises from what the intervals before allow to what this
+// one allows too,
 //
 //	even     in proportion to time
 //	traffic  in proportion to the flight's own demand by hour of the week
-//	asap     not at all: everything is released from the start
+//	asap     at once: there is no plan
 //
 // and in a flight's last interval it is through a twentieth before the end, so
-// that views which are still under way count. What was missed in
-// earlier intervals is thereby caught up across one interval, not in a burst.
+// that views which are still under way count. It is what delivery is measured
+// against.
 //
 // An interval of an hour knows nothing of how hours differ; a traffic flight
 // therefore never has intervals shorter than a day, whatever it asks for.
 //
+// # Release
+//
+// A holder does not let its lease go at once, nor all that is behind plan. Aim is
+// the pace at which all holders together would be on plan in a minute; each
+// takes its share of it as its rate, by Steer, every five seconds a part of the
+// way. Release is the credit that grows at this rate and is paid for by what the
+// holder spends: a token bucket of a unit, or five seconds of its rate where that
+// is more. So what was released in all never falls and has no steps, at the
+// borders of intervals neither; and what was missed comes back at no more than
+// Haste times the pace that is needed from there, never in a burst.
+//
 // # What it does not do
 //
-// It does not know leases, regions or holders. Bad plans (an end before the
+// It does not know leases, regions or holders: what a share is, and that nothing
+// beyond its lease is ever spent, is the holder's matter. Bad plans (an end before the
 // start, negative numbers) need nothing or everything, but never panic.
 package pacing
