@@ -10,11 +10,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"gopkg.in/yaml.v3"
 
 	"nearside/core/postgres"
+	"nearside/core/retention"
 )
 
 // settings are all that can be configured: by flag, by environment variable,
@@ -23,6 +25,7 @@ type settings struct {
 	Config      kong.ConfigFlag  `help:"YAML file with the same keys as the flags." env:"NEARSIDE_CONFIG" placeholder:"FILE"`
 	DatabaseURL string           `help:"Where the truth is: postgres://user:password@host:port/name or a libpq connection string." env:"NEARSIDE_DATABASE_URL" placeholder:"URL"`
 	TLSDir      string           `help:"Directory of ca.pem and ca.key (the authority that signs for edges: nearside-core ca init), core.pem and core.key (what the sync port shows, where ca.key is not there), admin.pem and admin.key. Without ca.pem the sync port, without admin.pem the admin port, speaks plain HTTP." name:"tls-dir" env:"NEARSIDE_TLS_DIR" placeholder:"DIR"`
+	KeepReports time.Duration    `help:"How long what reports are made of is kept; 0: for ever. Months are dropped whole." env:"NEARSIDE_KEEP_REPORTS" default:"0s" placeholder:"DURATION"`
 	LogLevel    string           `help:"Least level that is logged: ${enum}." env:"NEARSIDE_LOG_LEVEL" enum:"debug,info,warn,error" default:"info"`
 	LogFormat   string           `help:"How it is logged, to stderr: ${enum}." env:"NEARSIDE_LOG_FORMAT" enum:"text,json" default:"text"`
 	Check       bool             `help:"Check the configuration, print what is in force, and exit."`
@@ -41,6 +44,9 @@ type settings struct {
 
 // Validate is called by kong once everything is read.
 func (s *settings) Validate() error {
+	if s.KeepReports != 0 && s.KeepReports < retention.Least {
+		return fmt.Errorf("--keep-reports: expected 0, or at least %s", retention.Least)
+	}
 	if s.DatabaseURL == "" {
 		return nil // see run: one command needs none
 	}

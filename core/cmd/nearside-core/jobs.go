@@ -5,17 +5,19 @@ import (
 	"fmt"
 	"slices"
 	"text/tabwriter"
+	"time"
 
 	"nearside/core/jobs"
 	"nearside/core/learn"
 	"nearside/core/postgres"
 	"nearside/core/postgres/query"
+	"nearside/core/retention"
 	"nearside/core/series"
 )
 
 // coreJobs are all that a core does now and then.
-func coreJobs(db *postgres.DB, wake func()) []jobs.Job {
-	all := append(learn.New(db, wake).Jobs(), series.Job(db))
+func coreJobs(db *postgres.DB, wake func(), reports time.Duration) []jobs.Job {
+	all := append(learn.New(db, wake).Jobs(), series.Job(db), retention.Job(db, reports))
 	slices.SortFunc(all, func(a, b jobs.Job) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }
@@ -35,7 +37,7 @@ func (jobsListCommand) Run(e *env) error {
 		}
 		out := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 		_, _ = fmt.Fprintln(out, "JOB\tEVERY\tSTARTED\tLAST DONE\tFAILURES\tRESULT")
-		for _, j := range coreJobs(db, nil) {
+		for _, j := range coreJobs(db, nil, e.settings.KeepReports) {
 			var row query.Job
 			if i := slices.IndexFunc(rows, func(r query.Job) bool { return r.Name == j.Name }); i >= 0 {
 				row = rows[i]
@@ -56,7 +58,7 @@ type jobsRunCommand struct {
 
 func (c jobsRunCommand) Run(e *env) error {
 	return e.database(func(db *postgres.DB) error {
-		result, err := jobs.New(db, jobs.Options{Log: e.log}, coreJobs(db, nil)...).Do(e.ctx, c.Name)
+		result, err := jobs.New(db, jobs.Options{Log: e.log}, coreJobs(db, nil, e.settings.KeepReports)...).Do(e.ctx, c.Name)
 		if err != nil {
 			return err
 		}

@@ -63,6 +63,7 @@ func TestConfiguration(t *testing.T) {
 		{"too often", []string{"serve", url, "--exchange-interval=1ms"}, "--exchange-interval"},
 		{"never offline", []string{"serve", url, "--max-offline=0s"}, "--max-offline"},
 		{"fenced while it may be offline", []string{"serve", url, "--fence-after=4h30m"}, "--fence-after"},
+		{"reports kept too short to learn from", []string{"serve", url, "--keep-reports=24h"}, "--keep-reports"},
 		{"a level that is none", []string{"serve", url, "--log-level=loud"}, "--log-level"},
 		{"an unknown flag", []string{"serve", url, "--colour=blue"}, "--colour"},
 		{"an unknown command", []string{url, "brew"}, "brew"},
@@ -103,6 +104,7 @@ func TestCheck(t *testing.T) {
 	want := `config: ` + path + `
 database-url: postgres://u@db:5432/d
 tls-dir: 
+keep-reports: 0s
 log-level: error
 log-format: text
 admin-listen: 127.0.0.1:9000

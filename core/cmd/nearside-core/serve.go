@@ -79,7 +79,7 @@ func (c *serveCommand) Run(e *env) error {
 		exchange := ingest.New(db.Ledger(), publisher, options)
 		syncPort := http.NewServeMux()
 		syncPort.Handle(exchange.Handler())
-		runner := jobs.New(db, jobs.Options{Log: e.log}, coreJobs(db, publisher.Wake)...)
+		runner := jobs.New(db, jobs.Options{Log: e.log}, coreJobs(db, publisher.Wake, e.settings.KeepReports)...)
 		api := admin.New(db, admin.Options{Version: versionText(), Wake: publisher.Wake, Log: e.log, Jobs: runner.Jobs()})
 		opsPort := ops.New(e.log, versionText(),
 			ops.Check{Name: "database", Look: db.Ping},

@@ -1,4 +1,5 @@
--- Each budget against its leases, each flight's totals against its rollups.
+-- Each budget against its leases, each flight's totals against its rollups, those
+-- that are kept no longer included.
 WITH parts AS (
     SELECT budget, sum(granted - spent - returned)::bigint AS outstanding, sum(spent)::bigint AS spent, sum(velocity_milli)::bigint AS velocity
     FROM leases
@@ -6,7 +7,11 @@ WITH parts AS (
 ), sums AS (
     SELECT flight, sum(views)::bigint AS views, sum(clicks)::bigint AS clicks, sum(unbilled_views)::bigint AS unbilled_views,
         sum(unbilled_clicks)::bigint AS unbilled_clicks, sum(home_lost)::bigint AS home_lost, sum(spent_micros)::bigint AS spent_micros
-    FROM rollups
+    FROM (
+        SELECT flight, views, clicks, unbilled_views, unbilled_clicks, home_lost, spent_micros FROM rollups
+        UNION ALL
+        SELECT flight, views, clicks, unbilled_views, unbilled_clicks, home_lost, spent_micros FROM rollups_dropped
+    ) AS counted
     GROUP BY flight
 ), compared AS (
     SELECT c.what, b.id AS id, c.have, c.want
