@@ -214,7 +214,7 @@ var diagnoses = map[string]string{
 	"exclude_domains":             "The flight excludes the page's host.",
 	"exhausted":                   "Everything that was sold is delivered.",
 	"ended":                       "The flight's end date is past and it has a hard stop.",
-	"on_pace":                     "The flight is on pace: this pacing interval needs nothing more.",
+	"on_pace":                     "The flight is on pace: what its plan has due by now is delivered; more is let go as time passes.",
 	"days":                        "Today (UTC) is not a day on which the flight shows.",
 	"niche_targeting":             "The page is not near enough to the advertiser, or its distance is not known.",
 	"daily_cap":                   "The flight has spent its daily cap.",

@@ -78,6 +78,7 @@ type Balance struct {
 	Settled   int64        `json:"settled"`
 	Rho       uint32       `json:"rate_millionths"`
 	Elsewhere bool         `json:"elsewhere"`
+	Held      bool         `json:"held,omitempty"` // by pacing
 }
 
 // Said is what a switch was set to.
@@ -139,7 +140,7 @@ func (rec *Record) read(c *Catalog, set *Candidates, p *Publisher, day catalog.D
 	}
 	add := func(b lease.Budget, a *Account) {
 		if a != nil {
-			rec.Accounts = append(rec.Accounts, Balance{b, a.Left.Load(), a.InFlight.Load(), a.Settled.Load(), a.Rho.Load(), a.Elsewhere.Load()})
+			rec.Accounts = append(rec.Accounts, Balance{b, a.Left.Load(), a.InFlight.Load(), a.Settled.Load(), a.Rho.Load(), a.Elsewhere.Load(), a.Held.Load()})
 		}
 	}
 	for _, position := range set.list.positions {
@@ -292,6 +293,7 @@ func (rec *Record) books() *recorded {
 		a.Settled.Store(x.Settled)
 		a.Rho.Store(x.Rho)
 		a.Elsewhere.Store(x.Elsewhere)
+		a.Held.Store(x.Held)
 	}
 	for _, x := range rec.Switches {
 		b.Switch(x.Flight).Set(x.State, x.Version)

@@ -32,7 +32,7 @@ type Case struct {
 type State struct {
 	Left, InFlight, Settled int64
 	Rho                     uint32
-	Elsewhere               bool
+	Elsewhere, Held         bool
 }
 
 // Control is what was said about a flight after the catalog was published.
@@ -107,6 +107,7 @@ func (c *Case) Books() decision.Books {
 		a.Settled.Store(state.Settled)
 		a.Rho.Store(state.Rho)
 		a.Elsewhere.Store(state.Elsewhere)
+		a.Held.Store(state.Held)
 	}
 	for flight, control := range c.Controls {
 		b.Switch(flight).Set(control.State, control.Version)

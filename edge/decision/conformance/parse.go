@@ -428,6 +428,8 @@ func (b *flight) setAccounts(key, value string) (known bool, err error) {
 		a.Left, a.leftSaid = n, true
 	case "elsewhere":
 		a.Left, a.leftSaid, a.Elsewhere = 0, true, n > 0
+	case "held":
+		a.Left, a.leftSaid, a.Held = 0, true, n > 0
 	case "flying":
 		a.InFlight = n
 	case "rate":
