@@ -36,8 +36,8 @@ var ErrOpen = errors.New("stopped while the holder is still open: the core could
 
 const (
 	tickEvery = 100 * time.Millisecond
-	// retryMost is the longest pause after an exchange that failed.
-	retryMost = 5 * time.Second
+	// unregistered is how often the stream looks whether there is a holder now.
+	unregistered = 5 * time.Second
 	// silence is how long the stream may say nothing: three of the core's beats.
 	silence = 30 * time.Second
 	// renewAgain is how often the core may have the credential renewed.
@@ -317,7 +317,7 @@ func (u *Uplink) exchange(ctx, all context.Context) error {
 		case ctx.Err() != nil:
 		default:
 			failures++
-			pause = backoff(u.cfg.Interval, failures)
+			pause = backoff(u.cfg.Interval, u.cfg.Interval, failures)
 			u.at.Add(1)
 			u.stats.Failures.Add(1)
 			u.cfg.Log.Warn("no exchange with the core", "err", err, "failures", failures)
@@ -339,12 +339,16 @@ type lineError struct{ err error }
 func (e *lineError) Error() string { return e.err.Error() }
 func (e *lineError) Unwrap() error { return e.err }
 
-func backoff(interval time.Duration, failures int) time.Duration {
-	d := interval << min(failures-1, 6)
-	if d > retryMost || d <= 0 {
-		d = max(retryMost, interval)
+// backoff is how long to wait after failures in a row: half to one and a half
+// intervals at most, so that edges are back within two of them, and 300 edges
+// that knock make no more calls than 300 that exchange. The jitter keeps them
+// from knocking together.
+func backoff(first, interval time.Duration, failures int) time.Duration {
+	d := first << min(failures-1, 6)
+	if d <= 0 || d > interval {
+		d = interval
 	}
-	return d/2 + rand.N(d/2+1)
+	return d/2 + rand.N(d+1)
 }
 
 // sleep pauses, unless it is woken.

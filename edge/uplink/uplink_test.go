@@ -403,14 +403,14 @@ func TestBacksOffWhileTheCoreIsAway(t *testing.T) {
 		e.start()
 		pass(time.Minute)
 		s.set(func() {
-			if n := len(s.registers); n < 12 || n > 25 {
+			if n := len(s.registers); n < 45 || n > 75 { // no more than the exchanges of a minute
 				t.Errorf("%d registrations tried in a minute", n)
 			}
 		})
 		s.away(false)
-		pass(6 * time.Second)
+		pass(2 * time.Second)
 		if id, _, ok := e.Registered(); !ok || id != 1 {
-			t.Errorf("not registered 6 s after the core came back: %d %v", id, ok)
+			t.Errorf("not registered 2 intervals after the core came back: %d %v", id, ok)
 		}
 		if err := e.stop(); err != nil {
 			t.Error(err)

@@ -16,7 +16,7 @@ func (u *Uplink) watch(ctx context.Context) error {
 	for ctx.Err() == nil {
 		id, secret, ok := u.k.Registered()
 		if !ok {
-			sleep(ctx, retryMost, u.again)
+			sleep(ctx, unregistered, u.again)
 			continue
 		}
 		came, err := u.follow(ctx, id, secret)
@@ -31,7 +31,7 @@ func (u *Uplink) watch(ctx context.Context) error {
 		if ctx.Err() == nil && err != nil {
 			u.cfg.Log.Info("the core's stream ended", "err", err)
 		}
-		sleep(ctx, backoff(u.cfg.Interval/4, failures), u.again)
+		sleep(ctx, backoff(u.cfg.Interval/4, u.cfg.Interval, failures), u.again)
 	}
 	return nil
 }
