@@ -190,8 +190,8 @@ func (s *Server) checkCertificate(r *http.Request, c *caller, now time.Time) err
 		return nil
 	}
 	renews := r.URL.Path == wireconnect.ExchangeRenewProcedure
-	if renews && c.credential.Authority == "" && (r.TLS == nil || len(r.TLS.PeerCertificates) == 0) {
-		return nil // it joined when there were no certificates
+	if renews && len(c.credential.Trust) == 0 && (r.TLS == nil || len(r.TLS.PeerCertificates) == 0) {
+		return nil // it joined when there were no certificates, or never heard of its first one
 	}
 	id, err := s.o.Certificates.Caller(r.TLS, now, renews)
 	if err != nil {

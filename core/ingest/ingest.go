@@ -167,7 +167,7 @@ func (s *Server) Ready(context.Context) error {
 func (s *Server) Run(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
-	parts.Go(func() { s.every(ctx, time.Hour, "rotate token keys", s.rotate) })
+	parts.Go(func() { s.every(ctx, time.Minute, "rotate token keys", s.rotate) })
 	parts.Go(func() { s.every(ctx, max(s.o.Rules.Interval, 100*time.Millisecond), "read budgets", s.poll) })
 	parts.Go(func() { s.sweeps(ctx) })
 	parts.Go(func() { s.every(ctx, time.Hour, "tidy up", s.tidy) })

@@ -239,6 +239,15 @@ func (m *Memory) AllowJoinTo(token, region string, expires int64) {
 	m.joins[string(Hash(token))] = &join{JoinToken: JoinToken{ID: int32(len(m.joins) + 1), Region: region}, expires: expires}
 }
 
+// Revoke ends a holder's credential.
+func (m *Memory) Revoke(holder uint32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := m.Truth.Holders[holder]
+	h.SecretHash = nil
+	m.Truth.Holders[holder] = h
+}
+
 // JoinToken implements Store.
 func (m *Memory) JoinToken(_ context.Context, hash []byte, now int64) (JoinToken, bool, error) {
 	m.mu.Lock()

@@ -142,7 +142,8 @@ func nextKeys(have []*wire.TokenKey, now int64, rules Rules, secret func() []byt
 	last := uint32(0)
 	for _, k := range have {
 		last = max(last, k.GetId())
-		if newest == nil || k.GetSealFrom() > newest.GetSealFrom() {
+		// Of two that began at once, one was made to seal no more: the first.
+		if newest == nil || k.GetSealFrom() >= newest.GetSealFrom() {
 			newest = k
 		}
 		if k.GetVerifyUntil() != 0 && k.GetVerifyUntil() < now {
@@ -165,6 +166,50 @@ func nextKeys(have []*wire.TokenKey, now int64, rules Rules, secret func() []byt
 	}
 	return append(put, next), drop
 }
+
+// HurryKeys has the next token key seal as soon as it may: when it has been out
+// for MaxOffline. With distrust it seals from now on and the present one opens
+// nothing any more: views and clicks under way are lost, and so is what edges
+// offer that have not heard the next key. It returns when the next key seals,
+// in unix seconds.
+func HurryKeys(ctx context.Context, store Store, now int64, rules Rules, distrust bool) (from int64, err error) {
+	now /= 1000
+	err = store.Update(ctx, func(tx Tx) error {
+		keys, err := tx.Keys(ctx)
+		if err != nil {
+			return err
+		}
+		var current, next *wire.TokenKey
+		for _, k := range keys {
+			switch {
+			case k.GetSealFrom() > now:
+				if next == nil || k.GetSealFrom() < next.GetSealFrom() {
+					next = k
+				}
+			case current == nil || k.GetSealFrom() > current.GetSealFrom():
+				current = k
+			}
+		}
+		if current == nil || next == nil {
+			return ErrNoNextKey
+		}
+		// It was made when the present one began.
+		from = min(max(now, current.GetSealFrom()+int64(rules.MaxOffline.Seconds())), next.GetSealFrom())
+		last := from + int64((rules.MaxOffline + TokenLife).Seconds())
+		if distrust {
+			from, last = now, now
+		}
+		period := next.GetSealUntil() - next.GetSealFrom()
+		grace := next.GetVerifyUntil() - next.GetSealUntil()
+		next.SealFrom, next.SealUntil, next.VerifyUntil = from, from+period, from+period+grace
+		current.SealUntil, current.VerifyUntil = from, last
+		return tx.PutKeys(ctx, []*wire.TokenKey{current, next}, nil)
+	})
+	return from, err
+}
+
+// ErrNoNextKey says that there is no token key that could seal next.
+var ErrNoNextKey = errors.New("there is no next token key yet: a core that serves makes it within a minute")
 
 func without(list []uint32, id uint32) []uint32 {
 	var rest []uint32

@@ -48,6 +48,14 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		config.ConnConfig.RuntimeParams["application_name"] = "nearside-core"
 	}
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		// A passfile, if the URL names one, is read for each connection, so that a
+		// password can be replaced while the core runs.
+		if again, err := pgx.ParseConfig(url); err == nil {
+			c.Password = again.Password
+		}
+		return nil
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)

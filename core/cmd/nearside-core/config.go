@@ -35,6 +35,7 @@ type settings struct {
 	Migrate   migrateCommand   `cmd:"" help:"Bring the database's schema to what this program knows."`
 	Token     tokenCommand     `cmd:"" help:"Tokens for the admin API and for publishers."`
 	JoinToken joinTokenCommand `cmd:"" help:"Tokens with which new edges join."`
+	TokenKey  tokenKeyCommand  `cmd:"" help:"Keys that seal and open the tokens in beacons."`
 	CA        caCommand        `cmd:"" name:"ca" help:"The authority whose certificates cores and edges show each other."`
 	Import    importCommand    `cmd:"" help:"Create or change everything that a catalog document holds, or nothing."`
 	Jobs      jobsCommand      `cmd:"" help:"What the core does now and then: when it was last done, and doing it now."`

@@ -1144,6 +1144,35 @@ func tokenKeys(w *World) {
 	if ahead := last.GetSealFrom() - w.Now/1000; ahead < int64(w.Rules.MaxOffline.Seconds()) {
 		w.Errorf("a key seals %d s after it was made, want at least max-offline", ahead)
 	}
+	// Rotated by hand: the next one seals as soon as it has been out for
+	// MaxOffline, and what was sealed before stays open until its tokens are dead.
+	hurry := func(distrust bool) int64 {
+		from, err := ledger.HurryKeys(w.Context(), w.Store, w.Now, w.Rules, distrust)
+		if err != nil {
+			w.Fatal(err)
+		}
+		return from
+	}
+	opens := func(id uint32) bool {
+		for _, k := range rotate() {
+			if k.GetId() == id {
+				return k.GetVerifyUntil() > w.Now/1000
+			}
+		}
+		return false
+	}
+	w.tick(ledger.KeyPeriod / 2)
+	before := seals(rotate())
+	equal(w, "in the middle of a month the next seals at once", hurry(false), w.Now/1000)
+	after := seals(rotate())
+	equal(w, "it is another", after != before, true)
+	equal(w, "the former still opens", opens(before), true)
+	equal(w, "again, the next has to be out first", hurry(false), w.Now/1000+int64(w.Rules.MaxOffline.Seconds()))
+	equal(w, "until then the present one seals", seals(rotate()), after)
+	equal(w, "one that was stolen", hurry(true), w.Now/1000)
+	w.tick(time.Second)
+	equal(w, "seals no more", seals(rotate()) != after, true)
+	equal(w, "and opens nothing", opens(after), false)
 }
 
 func rollback(w *World) {
