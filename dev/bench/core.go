@@ -15,7 +15,7 @@ import (
 	"nearside/sync/wire/wireconnect"
 )
 
-// generousCore is the other end of an edge's exchange for measurements of the
+// generousCore is the other end of one edge's exchange for measurements of the
 // edge alone: it registers anybody, has one catalog, and grants whatever is
 // wanted. It keeps no books; it is no core.
 type generousCore struct {
@@ -25,7 +25,7 @@ type generousCore struct {
 	keys    []*wire.TokenKey
 
 	mu      sync.Mutex
-	granted map[int64]int64
+	granted map[int64]bool
 }
 
 // serveCore listens on loopback until stop is called, once or more.
@@ -35,7 +35,7 @@ func serveCore(version uint64, catalogBytes []byte) (url string, stop func() err
 		return "", nil, fmt.Errorf("make a token key: %w", err)
 	}
 	c := &generousCore{
-		catalog: catalogBytes, version: version, granted: map[int64]int64{},
+		catalog: catalogBytes, version: version, granted: map[int64]bool{},
 		keys: []*wire.TokenKey{{Id: 1, Secret: secret, SealFrom: time.Now().Add(-time.Hour).Unix()}},
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -64,12 +64,12 @@ func (c *generousCore) Sync(_ context.Context, req *wire.SyncRequest) (*wire.Syn
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, w := range req.GetSide().GetWants() {
-		c.granted[w.GetBudget()] = max(c.granted[w.GetBudget()], 1<<40)
-	}
-	for budget, granted := range c.granted {
-		res.Leases = append(res.Leases, &wire.Grant{Budget: budget, Granted: granted, RecallTo: -1})
-		res.Delivered = append(res.Delivered, &wire.Delivered{Budget: budget, Limit: 1 << 41, Unleased: 1 << 40})
+	for _, w := range req.GetSide().GetWants() { // as the core does, only what is new is told
+		if budget := w.GetBudget(); !c.granted[budget] {
+			c.granted[budget] = true
+			res.Leases = append(res.Leases, &wire.Grant{Budget: budget, Granted: 1 << 40, RecallTo: -1})
+			res.Delivered = append(res.Delivered, &wire.Delivered{Budget: budget, Limit: 1 << 41, Unleased: 1 << 40})
+		}
 	}
 	return res, nil
 }

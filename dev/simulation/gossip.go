@@ -80,4 +80,7 @@ func (n *node) uncredited(do func()) {
 }
 
 // available is what a node may still spend of events.
-func available(k *keeper.Keeper) int64 { return k.Status().Available }
+func available(k *keeper.Keeper) int64 {
+	_, n, _ := k.Held()
+	return n
+}

@@ -26,7 +26,7 @@ type Candidates struct {
 	ends  [catalog.House + 1]int // of each tier in the list
 }
 
-// list is candidates, by tier and id.
+// list is candidates, by position.
 type list struct {
 	positions  []uint32
 	priority   int64   // of each, where there are no priorities

@@ -24,6 +24,7 @@ type Catalog struct {
 	campaigns  map[string]*campaign  // by slug, for force_campaign
 	adSlugs    map[string]*Ad        // by slug, for force_ad
 	flightIDs  map[uint32]*Flight
+	ordered    []*Flight // by tier and id
 	adIDs      map[uint32]*Ad
 	typeSlugs  map[string]int32 // ad type slug → its index in snapshot.AdTypes
 
@@ -51,13 +52,14 @@ type Publisher struct {
 	*catalog.Publisher
 	Index int // dense, from 0 on
 
-	catalog  *Catalog
-	types    Types // allowed
-	groups   []set // flights of the campaigns of each of its groups
-	own      posting
-	keywords []uint32
-	pages    map[string]*page
-	days     days // accounts of daily_cap
+	catalog   *Catalog
+	types     Types  // allowed
+	groups    []set  // flights of the campaigns of each of its groups
+	openWords bitset // the words of index.open in which its groups have flights
+	own       posting
+	keywords  []uint32
+	pages     map[string]*page
+	days      days // accounts of daily_cap
 }
 
 // page is what is known of one page.
@@ -193,15 +195,7 @@ func (c *Catalog) AdType(slug string) *catalog.AdType {
 }
 
 // Flights are all flights, by tier and id.
-func (c *Catalog) Flights() iter.Seq[*Flight] {
-	return func(yield func(*Flight) bool) {
-		for _, f := range c.index.flights {
-			if f != nil && !yield(f) {
-				return
-			}
-		}
-	}
-}
+func (c *Catalog) Flights() iter.Seq[*Flight] { return slices.Values(c.ordered) }
 
 // DayAccount is the account of the flight's daily cap on a day, nil where it
 // has none then.

@@ -36,7 +36,6 @@ type index struct {
 	// tiers[t] is the first word of tier t, tiers[t+1] where it ends.
 
 	open       set
-	openWords  bitset    // the words of open that are not zero
 	byKeyword  []posting // by number
 	byTopic    []posting
 	byHost     []posting
@@ -111,22 +110,28 @@ func (b *builder) buildIndex() {
 			p.groups = append(p.groups, groups[b.byID.groups[id]])
 		}
 	}
-	x.openWords = bitset(nil).grow(words)
-	for w := range x.open {
-		if x.open[w] != 0 {
-			x.openWords.set(uint32(w))
+	for _, p := range b.c.numbered {
+		p.openWords = bitset(nil).grow(words)
+		for w := range x.open {
+			if x.open[w]&p.inGroups(w) != 0 {
+				p.openWords.set(uint32(w))
+			}
 		}
 	}
 	b.indexCountries(x, newSet)
 }
 
-// position gives every flight its place: by tier, then by id.
+// position gives every flight its place: by tier, then by publisher groups, so
+// that what a publisher may show lies together, then by id.
 func (b *builder) position(x *index) {
 	flights := make([]*Flight, 0, len(b.c.flightIDs))
 	for _, f := range b.c.flightIDs {
 		flights = append(flights, f)
 	}
 	slices.SortFunc(flights, func(f, g *Flight) int {
+		return cmp.Or(cmp.Compare(f.Campaign.Type, g.Campaign.Type), slices.Compare(f.Campaign.PublisherGroups, g.Campaign.PublisherGroups), cmp.Compare(f.ID, g.ID))
+	})
+	b.c.ordered = slices.SortedFunc(slices.Values(flights), func(f, g *Flight) int {
 		return cmp.Or(cmp.Compare(f.Campaign.Type, g.Campaign.Type), cmp.Compare(f.ID, g.ID))
 	})
 	tier := 0
@@ -406,19 +411,19 @@ func (s *Scratch) unmark() {
 	}
 }
 
-// next is the first word from w on, and below end, in which a flight has been
-// reached; end if there is none.
-func (s *Scratch) next(x *index, w, end int) int {
+// next is the first word from w on, and below end, in which the publisher has an
+// open flight or one has been reached; end if there is none.
+func (s *Scratch) next(p *Publisher, w, end int) int {
 	if w >= end {
 		return end
 	}
 	i := w / 64
-	words := (x.openWords[i] | s.words[i]) >> (w % 64) << (w % 64)
+	words := (p.openWords[i] | s.words[i]) >> (w % 64) << (w % 64)
 	for words == 0 {
 		if i++; i*64 >= end {
 			return end
 		}
-		words = x.openWords[i] | s.words[i]
+		words = p.openWords[i] | s.words[i]
 	}
 	return min(end, i*64+bits.TrailingZeros64(words))
 }
@@ -439,12 +444,12 @@ func (c *Catalog) collect(s *Scratch, tier catalog.CampaignType) {
 	}
 	own := q.publisher.SampledCTR <= 0
 	end := x.tiers[tier+1]
-	for w := s.next(x, x.tiers[tier], end); w < end; w = s.next(x, w+1, end) {
+	for w := s.next(q.publisher, x.tiers[tier], end); w < end; w = s.next(q.publisher, w+1, end) {
 		match := (x.open[w] | s.reached[w]) & countries[w] & device[w] & weekday[w]
 		if match == 0 {
 			continue
 		}
-		match &= q.inGroups(w) & q.ofTypes(x, w)
+		match &= q.publisher.inGroups(w) & q.ofTypes(x, w)
 		for ; match != 0; match &= match - 1 {
 			position := w*64 + bits.TrailingZeros64(match)
 			f := x.flights[position]
@@ -462,9 +467,9 @@ func (c *Catalog) collect(s *Scratch, tier catalog.CampaignType) {
 	}
 }
 
-func (q *query) inGroups(w int) uint64 {
+func (p *Publisher) inGroups(w int) uint64 {
 	var all uint64
-	for _, g := range q.publisher.groups {
+	for _, g := range p.groups {
 		all |= g[w]
 	}
 	return all

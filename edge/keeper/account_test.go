@@ -237,12 +237,12 @@ func TestIdleLeasesGoBack(t *testing.T) {
 	for range 3 {
 		e.exchange(false)
 	}
-	held := e.Status().Available
+	_, held, _ := e.Held()
 	if held == 0 {
 		t.Fatal("nothing held")
 	}
 	e.ticks(lease.Idle+20*time.Second, true)
-	if got := e.Status().Available; got > 1 {
+	if _, got, _ := e.Held(); got > 1 {
 		t.Errorf("%d of %d still held after five idle minutes", got, held)
 	}
 	e.core.Do(func() {
@@ -279,7 +279,7 @@ func TestRecallGoesBackAtOnce(t *testing.T) {
 	if _, err := e.Heard(ctx, reply); err != nil {
 		t.Fatal(err)
 	}
-	if got := e.Status().Available; got != 5 {
+	if _, got, _ := e.Held(); got != 5 {
 		t.Errorf("%d held after a recall to 2 with 5 in flight, want 5", got)
 	}
 	e.exchange(false)

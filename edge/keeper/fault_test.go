@@ -468,14 +468,14 @@ func TestGrantInALostReplyIsToldAgain(t *testing.T) {
 	e.exchange(false)
 	e.core.Sell(views, 1000)
 	e.exchange(true) // no batch, only a want: the core grants, the reply is lost
-	if got := e.Status().Available; got != 0 {
+	if _, got, _ := e.Held(); got != 0 {
 		t.Fatalf("%d available", got)
 	}
 	e.core.Do(func() {
 		e.core.Budgets[views].Unleased, e.core.Budgets[views].Limit = 0, e.core.Budgets[views].Outstanding
 	})
 	e.exchange(false)
-	if got := e.Status().Available; got == 0 {
+	if _, got, _ := e.Held(); got == 0 {
 		t.Error("what was granted in a lost reply is lost here")
 	}
 	e.healthy()

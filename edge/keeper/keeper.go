@@ -534,10 +534,7 @@ type Status struct {
 	PaidStopped bool  // too long without the core, or the disk is nearly full
 	DiskFree    int64
 	Sealed      int // batches that the core has not acknowledged
-	Leases      int
-	Available   int64 // events that may still be debited here, of all flights
-	Spent       int64 // events debited here
-	Former      int   // journals still to be handed in
+	Former      int // journals still to be handed in
 }
 
 // Status looks at the keeper now.
@@ -561,14 +558,34 @@ func (k *Keeper) Status() Status {
 	s.Boot, _ = b.st.Current()
 	_, s.Control = b.st.Controls(^uint64(0))
 	s.Sealed = b.edge.Outstanding()
-	b.st.Leases(func(id lease.Budget, t lease.Totals) {
-		s.Leases++
-		if !id.Micros() {
-			s.Available += t.Available()
-			s.Spent += t.Spent
-		}
-	})
 	return s
+}
+
+// Held is what all leases here come to: how many there are, and of those in
+// events what may still be debited and what has been.
+func (k *Keeper) Held() (leases int, available, spent int64) {
+	k.accounts.RLock()
+	list := k.list
+	k.accounts.RUnlock()
+	for part := range slices.Chunk(list, perTurn) { // so that views wait for none of it for long
+		k.mu.Lock()
+		for _, a := range part {
+			if k.book == nil {
+				break
+			}
+			t, ok := k.book.st.Lease(a.budget)
+			if !ok {
+				continue
+			}
+			leases++
+			if !a.budget.Micros() {
+				available += t.Available()
+				spent += t.Spent
+			}
+		}
+		k.mu.Unlock()
+	}
+	return leases, available, spent
 }
 
 // Journal is the counters of the journal in use, nil before the first holder.

@@ -390,7 +390,7 @@ func (e *edge) tend(ctx context.Context) error {
 }
 
 // look notes how the keeper is, for readiness and metrics: a look takes the
-// keeper's lock and visits every lease.
+// keeper's lock.
 func (e *edge) look() {
 	s := e.keeper.Status()
 	e.status.Store(&s)

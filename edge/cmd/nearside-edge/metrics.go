@@ -58,10 +58,19 @@ func (e *edge) expose() {
 	})
 	o.Gauge("nearside_edge_clock_skew_seconds", "This clock less the core's.", func() float64 { return float64(e.status.Load().Skew) / 1000 })
 	o.Gauges("nearside_edge_leased", "What may still be debited here, of all leases.", []string{"unit"},
-		func(say func(float64, ...string)) { say(float64(e.status.Load().Available), "events") })
+		func(say func(float64, ...string)) {
+			_, available, _ := e.keeper.Held()
+			say(float64(available), "events")
+		})
 	o.Counters("nearside_edge_spent_total", "What this holder has debited.", []string{"unit"},
-		func(say func(float64, ...string)) { say(float64(e.status.Load().Spent), "events") })
-	o.Gauge("nearside_edge_leases", "Leases held.", func() float64 { return float64(e.status.Load().Leases) })
+		func(say func(float64, ...string)) {
+			_, _, spent := e.keeper.Held()
+			say(float64(spent), "events")
+		})
+	o.Gauge("nearside_edge_leases", "Leases held.", func() float64 {
+		leases, _, _ := e.keeper.Held()
+		return float64(leases)
+	})
 	o.Gauge("nearside_edge_batches_unacknowledged", "Sealed batches that the core has not acknowledged.", func() float64 { return float64(e.status.Load().Sealed) })
 	o.Gauge("nearside_edge_former_holders", "Fenced holders whose journals are still to be handed in.", func() float64 { return float64(e.status.Load().Former) })
 	o.Gauge("nearside_edge_paid_stopped", "Whether paid offers have stopped: too long without the core, or the disk nearly full.",
