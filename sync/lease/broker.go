@@ -3,22 +3,24 @@ package lease
 import "hash/fnv"
 
 // A budget is small, and leased through one broker a region, while what
-// remains of it is less than smallPer units for each open holder. It is leased
-// to every holder again from largePer units each: twice as many, so that it
-// does not go to and fro.
+// remains of it is less than smallPer units for each open holder, unless each of
+// them uses up a unit within a minute: then nothing lies idle anywhere, and a
+// broker alone would be too slow. It is leased to every holder again from twice
+// as much of either, so that it does not go to and fro.
 const (
 	smallPer = 50
-	largePer = 100
+	slow     = 1000 / 60 // thousandths of a unit per second
 )
 
 // Small reports whether a budget with a remainder, in whole units, is brokered
-// among so many holders; was is whether it is now.
-func Small(was bool, remaining int64, holders int) bool {
-	each := max(remaining, 0) / int64(max(holders, 1))
+// among so many holders, whose demand together is velocity, in thousandths of a
+// unit per second; was is whether it is now.
+func Small(was bool, remaining, velocity int64, holders int) bool {
+	n := int64(max(holders, 1))
 	if was {
-		return each < largePer
+		n *= 2
 	}
-	return each < smallPer
+	return max(remaining, 0)/n < smallPer && velocity/n < slow
 }
 
 // Broker is the index of the node that is a flight's broker among the nodes of
