@@ -248,6 +248,9 @@ func setBudgets(w *write, id int32, was, is *Flight) {
 	if was.SoldClicks != is.SoldClicks {
 		w.budgets[lease.Of(lease.FlightClicks, uint32(id), 0)] = is.SoldClicks
 	}
+	if was.CPMMicros != is.CPMMicros || was.CPCMicros != is.CPCMicros || was.Live != is.Live {
+		w.priced = true
+	}
 	if was.DailyCapMicros != is.DailyCapMicros {
 		w.dayCaps[lease.Of(lease.FlightDay, uint32(id), 0)] = is.DailyCapMicros
 	}

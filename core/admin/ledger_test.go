@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"nearside/sync/catalog"
 	"nearside/sync/lease"
 )
@@ -114,6 +116,54 @@ func TestDailyCap(t *testing.T) {
 	w.must(200, "PATCH", "/v1/flights/new", `{"daily_cap_micros":4000000}`)
 	if got := w.budgets("new"); got != "day micros limit 4e+06 unleased 4e+06 out 0 settled 0" {
 		t.Errorf("today's budget after the cap was raised: %s", got)
+	}
+}
+
+// TestDayBudgetsFollowPrices: what is granted of a day's money is a multiple of
+// the largest price that can debit it.
+func TestDayBudgetsFollowPrices(t *testing.T) {
+	w := open(t)
+	w.now = time.Date(2025, 9, 16, 12, 0, 0, 0, time.UTC)
+	w.sample()
+	today := int32(catalog.DayOf(w.now))
+	w.must(201, "POST", "/v1/flights", `{"slug":"new","name":"N","campaign":"paid","live":true,"start_date":"2025-09-16","end_date":"2025-09-20","sold_clicks":10,"daily_cap_micros":3000000,"cpc_micros":1000}`)
+	w.sql(`INSERT INTO budgets (id, asked, "limit", unleased, unit) SELECT k.first + f.id, 3000000, 3000000, 3000000, k.unit
+		FROM flights f, (VALUES ($1::bigint, 1000), ($2::bigint, 1000), ($3::bigint, 77)) AS k (first, unit) WHERE f.slug = 'new'`,
+		int64(lease.Of(lease.FlightDay, 0, today)), int64(lease.Of(lease.FlightDay, 0, today+1)), int64(lease.Of(lease.FlightDay, 0, today-1)))
+	w.sql(`INSERT INTO budgets (id, asked, "limit", unleased, unit) SELECT $1::bigint + id, 9000000, 9000000, 9000000, 5 FROM publishers WHERE slug = 'site'`,
+		int64(lease.Of(lease.PublisherDay, 0, today)))
+	units := func() (list []int64) {
+		t.Helper()
+		conn, err := pgx.Connect(t.Context(), w.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close(t.Context()) }()
+		rows, err := conn.Query(t.Context(), `SELECT unit FROM budgets WHERE id >= $1 ORDER BY id`, int64(lease.Of(lease.FlightDay, 0, 0)))
+		if err == nil {
+			list, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	for _, c := range []struct {
+		patch string
+		want  []int64 // of yesterday, today, tomorrow; of the publisher's today
+	}{
+		{`{"cpc_micros":2500000}`, []int64{77, 2_500_000, 2_500_000, 2_500_000}},
+		{`{"name":"another"}`, []int64{77, 2_500_000, 2_500_000, 2_500_000}},
+		{`{"cpc_micros":0,"cpm_micros":9000000000}`, []int64{77, 9_000_000, 9_000_000, 9_000_000}},
+	} {
+		w.must(200, "PATCH", "/v1/flights/new", c.patch)
+		if got := units(); !slices.Equal(got, c.want) {
+			t.Errorf("after %s the units are %v, want %v", c.patch, got, c.want)
+		}
+	}
+	w.must(200, "PATCH", "/v1/flights/new", `{"live":false}`)
+	if got := units(); got[3] >= 9_000_000 {
+		t.Errorf("the publisher's unit is still %d, the price of a flight that is not live", got[3])
 	}
 }
 

@@ -33,6 +33,7 @@ type write struct {
 	controlVersion int64
 	changed        bool // this write makes a catalog version
 	controlled     bool // this write makes a control version
+	priced         bool // prices changed, or which flights are live
 
 	// What the ledger is asked for when all else is written: limits, and daily
 	// caps, which are named by their kind and owner.
@@ -92,6 +93,11 @@ func (a *API) write(ctx context.Context, actor string, f func(w *write) error) (
 func (w *write) ask() error {
 	for _, b := range slices.Sorted(maps.Keys(w.budgets)) {
 		if err := w.db.SetBudget(w.ctx, w.tx, b, w.budgets[b]); err != nil {
+			return err
+		}
+	}
+	if w.priced {
+		if err := w.db.SetDayUnits(w.ctx, w.tx, int32(catalog.DayOf(w.now))); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -48,6 +49,21 @@ func (db *DB) SetDayCaps(ctx context.Context, tx pgx.Tx, kind lease.Kind, owner 
 		if _, err := db.changeBudget(ctx, tx, lease.Of(kind, owner, day), micros); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// SetDayUnits brings a change of prices into the budgets of today and tomorrow:
+// what is granted of them is a multiple of the largest price that can debit
+// them, so that no holder is given less than it needs for one event.
+func (db *DB) SetDayUnits(ctx context.Context, tx pgx.Tx, today int32) error {
+	between := func(kind lease.Kind) (first, last int64) {
+		return int64(lease.Of(kind, 0, today)), int64(lease.Of(kind, math.MaxUint32, today+1))
+	}
+	flights, flightsEnd := between(lease.FlightDay)
+	publishers, publishersEnd := between(lease.PublisherDay)
+	if _, err := tx.Exec(ctx, statement("set_day_units"), flights, flightsEnd, publishers, publishersEnd); err != nil {
+		return fmt.Errorf("bring prices into the budgets of day %d: %w", today, err)
 	}
 	return nil
 }
