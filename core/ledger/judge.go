@@ -132,7 +132,13 @@ func (s *step) verdict(h *Holder, f *Foreign) exchange.Outcome {
 	}
 	click := f.Kind == exchange.Click
 	w := s.Windows[f.Boot]
-	if w == nil || w.used(f.Seq, click) {
+	if w == nil || f.Seq < w.Floor {
+		// It came so late that its bits are gone: nobody can tell whether it was
+		// judged before.
+		s.rollup(h, key, Counts{HomeLost: 1})
+		return HomeLost
+	}
+	if w.used(f.Seq, click) {
 		return exchange.Duplicate
 	}
 	view := f.EventKey

@@ -301,11 +301,11 @@ func (k *Keeper) UseCatalog(s *catalog.Snapshot, published []byte, now int64) er
 // next one when it is near enough to be leased.
 func (k *Keeper) planDays(now int64) {
 	today := exchange.Day(now)
-	k.planned = today
 	days := []int32{today}
 	if exchange.Day(now+k.cfg.MaxOffline.Milliseconds()) > today {
 		days = append(days, today+1)
 	}
+	k.planned = days[len(days)-1]
 	// In an order that repeats, as leases are looked at in that of their making.
 	flights, sites := *k.flights.Load(), *k.sites.Load()
 	for _, id := range slices.Sorted(maps.Keys(flights)) {

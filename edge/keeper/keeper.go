@@ -109,7 +109,7 @@ type Keeper struct {
 	timed    timed
 	offline  bool  // too long without the core: no paid offers
 	tight    bool  // the disk is nearly full: no paid offers
-	planned  int32 // the day for which accounts of daily caps are prepared
+	planned  int32 // the last day for which accounts of daily caps are prepared
 	turn     int   // the next of list that Tick looks at
 	minute   int64 // the last one in which floors were looked at
 	closing  bool  // Drain has ended: the next batch is the last

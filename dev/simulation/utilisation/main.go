@@ -26,6 +26,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -74,8 +75,11 @@ func run(seed uint64, write bool) error {
 	}
 	rows, failed := make([][]string, len(shapes)), make([]error, len(shapes))
 	var worlds sync.WaitGroup
+	turn := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for i, s := range shapes {
 		worlds.Go(func() {
+			turn <- struct{}{}
+			defer func() { <-turn }()
 			w, err := play(s, seed, budgets)
 			if err != nil {
 				failed[i] = fmt.Errorf("%s, faults %v: %w", s.name, s.faults, err)

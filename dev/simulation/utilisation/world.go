@@ -95,7 +95,6 @@ type node struct {
 	c       *decision.Catalog
 	scratch decision.Scratch
 	due     map[int64][]token.Claims // views by the step in which they come
-	first   bool
 }
 
 // newWorld makes a fleet with one flight for each budget.
