@@ -22,6 +22,24 @@
 // connection they came over. New fields may be added within a format, since
 // unknown fields are skipped; a change of meaning needs a new format.
 //
+// # Deltas
+//
+// From DeltasFrom flights on, an edge that has one version is sent the next as a
+// Delta: the things that came, went or changed. Format 1, big endian:
+//
+//	 0   4  "NSCD"
+//	 4   4  format, 1
+//	 8   8  version of the snapshot it is made from
+//	16   8  version of the snapshot it makes
+//	24   8  length of the JSON
+//	32  32  SHA-256 of bytes 0 to 32 and of bytes 64 to the end
+//	64      the changes as JSON, compressed with zstd
+//
+// The JSON names the SHA-256 of the new snapshot's own JSON. Apply compares it,
+// so that an edge which does not know all fields of a newer core's snapshots, or
+// whose base differs in any way, does not go on with something else: it asks for
+// the whole.
+//
 // # What it does not do
 //
 // No network, no files, no clock. It does not say which edges hold which

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -34,23 +33,32 @@ func Encode(s *Snapshot) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode catalog %d: %w", s.Version, err)
 	}
+	b, err := pack(s.Version, text)
+	if err != nil {
+		return nil, fmt.Errorf("encode catalog %d: %w", s.Version, err)
+	}
+	return b, nil
+}
+
+// pack makes published bytes of a snapshot's JSON.
+func pack(version uint64, text []byte) ([]byte, error) {
 	if len(text) > MaxJSON {
-		return nil, fmt.Errorf("encode catalog %d: %d bytes of JSON, more than %d", s.Version, len(text), MaxJSON)
+		return nil, fmt.Errorf("%d bytes of JSON, more than %d", len(text), MaxJSON)
 	}
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	if err != nil {
-		return nil, fmt.Errorf("encode catalog %d: %w", s.Version, err)
+		return nil, err
 	}
 	b := make([]byte, headerSize, headerSize+len(text)/4)
 	copy(b, magic)
 	binary.BigEndian.PutUint32(b[4:], format)
-	binary.BigEndian.PutUint64(b[8:], s.Version)
+	binary.BigEndian.PutUint64(b[8:], version)
 	binary.BigEndian.PutUint64(b[16:], uint64(len(text)))
 	b = encoder.EncodeAll(text, b)
 	sum := checksum(b)
 	copy(b[24:], sum[:])
 	if len(b) > MaxBytes {
-		return nil, fmt.Errorf("encode catalog %d: %d bytes, more than %d", s.Version, len(b), MaxBytes)
+		return nil, fmt.Errorf("%d bytes, more than %d", len(b), MaxBytes)
 	}
 	return b, nil
 }
@@ -66,23 +74,9 @@ func Decode(b []byte) (*Snapshot, error) {
 	if sum := checksum(b); !bytes.Equal(sum[:], b[24:headerSize]) {
 		return nil, fmt.Errorf("catalog %d: checksum is wrong", version)
 	}
-	size := binary.BigEndian.Uint64(b[16:])
-	if size > MaxJSON {
-		return nil, fmt.Errorf("catalog %d: %d bytes of JSON, more than %d", version, size, MaxJSON)
-	}
-	// The stream is read as it unpacks, so that a short forgery that claims a
-	// large size costs no more than what it holds.
-	decoder, err := zstd.NewReader(bytes.NewReader(b[headerSize:]), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(64<<20))
+	text, err := unpack(b[headerSize:], binary.BigEndian.Uint64(b[16:]))
 	if err != nil {
 		return nil, fmt.Errorf("catalog %d: %w", version, err)
-	}
-	defer decoder.Close()
-	text, err := io.ReadAll(io.LimitReader(decoder, int64(size)+1))
-	if err != nil {
-		return nil, fmt.Errorf("catalog %d: unpack: %w", version, err)
-	}
-	if uint64(len(text)) != size {
-		return nil, fmt.Errorf("catalog %d: unpacks to other than the %d bytes it promises", version, size)
 	}
 	s, err := parse(text)
 	if err != nil {
