@@ -251,7 +251,7 @@ func (s *Server) add(reply *wire.SyncResponse, r *wire.SyncRequest, now time.Tim
 	if reply.GetStatus() == wire.SyncResponse_SUPERSEDED {
 		return
 	}
-	reply.Catalog, _ = s.publisher.Current()
+	reply.Catalog = s.publisher.Version()
 	reply.Control = s.publisher.ControlVersion()
 	reply.Controls = s.publisher.Controls(r.GetSide().GetAppliedControl())
 	reply.Delivered, reply.DeliveredVersion = s.feed.since(r.GetSide().GetDeliveredSeen())

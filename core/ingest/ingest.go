@@ -26,8 +26,12 @@ import (
 
 // Publisher knows what edges should have. core/publish is one.
 type Publisher interface {
-	// Current is the newest published catalog; version 0: there is none.
-	Current() (version uint64, bytes []byte)
+	// Version is that of the newest published catalog; 0: there is none.
+	Version() uint64
+	// Newer is the newest published catalog, where that is above since: as
+	// published, or as the deltas that lead there from since, if they may be used
+	// and are worth it.
+	Newer(since uint64, deltas bool) (version uint64, bytes []byte, steps [][]byte)
 	// Controls are those above since, by version; ControlVersion is the highest.
 	Controls(since uint64) []*wire.Control
 	ControlVersion() uint64

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,14 +36,27 @@ type catalogs struct {
 	mu          sync.Mutex
 	version     uint64
 	bytes       []byte
+	steps       map[uint64][][]byte // deltas by the version they lead on from
 	controls    []*wire.Control
 	subscribers map[chan struct{}]struct{}
 }
 
-func (c *catalogs) Current() (uint64, []byte) {
+func (c *catalogs) Version() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.version, c.bytes
+	return c.version
+}
+
+func (c *catalogs) Newer(since uint64, deltas bool) (uint64, []byte, [][]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.version <= since:
+		return c.version, nil, nil
+	case deltas && c.steps[since] != nil:
+		return c.version, nil, c.steps[since]
+	}
+	return c.version, c.bytes, nil
 }
 
 func (c *catalogs) Controls(since uint64) (newer []*wire.Control) {
@@ -590,6 +604,19 @@ func TestWatch(t *testing.T) {
 	})
 	c.catalogs.change("two", 0)
 	next("the second catalog", catalog("two"))
+
+	// Deltas go to who takes them.
+	c.catalogs.mu.Lock()
+	c.catalogs.steps = map[uint64][][]byte{1: {[]byte("one to two")}}
+	c.catalogs.mu.Unlock()
+	for deltas, want := range map[bool]string{true: "one to two", false: "two"} {
+		m := c.join("b")
+		other := c.watch(t.Context(), m.secret, &wire.WatchRequest{Protocol: 1, Holder: m.id, Catalog: 1, Control: 1, Deltas: deltas})
+		if !other.Receive() || string(slices.Concat(append(other.Msg().GetDeltas(), other.Msg().GetCatalog())...)) != want {
+			t.Errorf("deltas %v: %v, want %s", deltas, other.Msg(), want)
+		}
+		_ = other.Close()
+	}
 
 	// Another stream of the same holder ends this one; it has the catalog.
 	second := c.watch(t.Context(), n.secret, &wire.WatchRequest{Protocol: 1, Holder: n.id, Catalog: 2, Control: 1})

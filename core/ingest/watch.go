@@ -28,7 +28,7 @@ func (s *Server) Watch(ctx context.Context, r *wire.WatchRequest, stream *connec
 	s.stats.Watching.Add(1)
 	defer s.stats.Watching.Add(-1)
 	who := callerOf(ctx)
-	return s.push(ctx, r.GetCatalog(), r.GetControl(), stream.Send, func() error {
+	return s.push(ctx, r.GetCatalog(), r.GetDeltas(), r.GetControl(), stream.Send, func() error {
 		_, err := s.prove(ctx, who.holder, who.hash, netip.Prefix{}, time.Now())
 		if connect.CodeOf(err) == connect.CodeUnauthenticated {
 			return err
@@ -69,7 +69,7 @@ func (s *Server) endWatchers() {
 // push sends what is newer than what the edge has, now and whenever it changes,
 // until ctx ends, sending fails, or the edge's credential does not count any
 // more, which is looked at with every heartbeat.
-func (s *Server) push(ctx context.Context, catalog, control uint64, send func(*wire.WatchEvent) error, valid func() error) error {
+func (s *Server) push(ctx context.Context, catalog uint64, deltas bool, control uint64, send func(*wire.WatchEvent) error, valid func() error) error {
 	changed := s.publisher.Subscribe(ctx)
 	heartbeat := time.NewTicker(s.o.Heartbeat)
 	defer heartbeat.Stop()
@@ -80,9 +80,9 @@ func (s *Server) push(ctx context.Context, catalog, control uint64, send func(*w
 				return err
 			}
 		}
-		if version, bytes := s.publisher.Current(); version > catalog {
+		if version, bytes, steps := s.publisher.Newer(catalog, deltas); version > catalog {
 			catalog = version
-			if err := send(&wire.WatchEvent{Catalog: bytes, ControlVersion: s.publisher.ControlVersion()}); err != nil {
+			if err := send(&wire.WatchEvent{Catalog: bytes, Deltas: steps, ControlVersion: s.publisher.ControlVersion()}); err != nil {
 				return err
 			}
 		}

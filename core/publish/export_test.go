@@ -9,6 +9,9 @@ import (
 // looked at without a notification. Before Run.
 func (p *Publisher) Pace(gap, poll time.Duration) { p.gap, p.poll = gap, poll }
 
+// DeltasFrom sets the number of flights from which on deltas are made. Before Run.
+func (p *Publisher) DeltasFrom(flights int) { p.deltasFrom = flights }
+
 // Forget drops versions as Run does once an hour.
 var Forget = (*Publisher).forgetOnce
 

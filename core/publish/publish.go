@@ -19,6 +19,10 @@
 // newest for ever. A version that does not encode is not published: the last
 // good one stays, the error is logged, and Stats.Failed counts it.
 //
+// From catalog.DeltasFrom flights on, what changed since the version before is
+// kept beside each version, for edges that have that one. It takes unpacking
+// each version and the memory of one snapshot, which smaller catalogs are spared.
+//
 // The stream to the edges itself is core/ingest.
 package publish
 
@@ -62,13 +66,28 @@ type Publisher struct {
 	mu          sync.RWMutex // guards what follows
 	version     uint64
 	bytes       []byte
+	deltas      []step // that lead to version, the newest last; none where it is small
 	publishedAt time.Time
 	controls    map[uint32]*wire.Control // the newest of each flight
 	newest      uint64                   // the highest control version
 	subscribers map[chan struct{}]struct{}
 
+	// snapshot is that of version, where it is large enough for deltas; only
+	// refreshCatalog uses it.
+	snapshot   *catalog.Snapshot
+	deltasFrom int // catalog.DeltasFrom; tests change it
+
 	stats Stats
 }
+
+// step is a delta as it travels.
+type step struct {
+	from, to uint64
+	bytes    []byte
+}
+
+// maxSteps is how many deltas are kept.
+const maxSteps = 64
 
 // Stats count what a Publisher did.
 type Stats struct {
@@ -76,6 +95,7 @@ type Stats struct {
 	Failed     atomic.Int64 // builds and look-ups that failed
 	BuildNanos atomic.Int64 // what the last build took
 	Bytes      atomic.Int64 // published size of the current version
+	DeltaBytes atomic.Int64 // size of the delta to the current version; 0: there is none
 }
 
 // New makes a publisher over db; it has nothing until Run has looked.
@@ -83,7 +103,7 @@ func New(db *postgres.DB, log *slog.Logger) *Publisher {
 	return &Publisher{
 		db: db, log: log,
 		wakeCatalog: make(chan struct{}, 1), wakeControls: make(chan struct{}, 1),
-		gap: MinGap, poll: poll,
+		gap: MinGap, poll: poll, deltasFrom: catalog.DeltasFrom,
 		controls:    map[uint32]*wire.Control{},
 		subscribers: map[chan struct{}]struct{}{},
 	}
@@ -98,6 +118,46 @@ func (p *Publisher) Current() (version uint64, bytes []byte) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return p.version, p.bytes
+}
+
+// Version is the newest published one; 0 before the first.
+func (p *Publisher) Version() uint64 {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.version
+}
+
+// Newer is the newest published version, where that is above since: as
+// published, or, if deltas may be used, as those that lead there from since,
+// where they are at most half as large. The caller must not change them.
+func (p *Publisher) Newer(since uint64, deltas bool) (version uint64, bytes []byte, steps [][]byte) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.version <= since {
+		return p.version, nil, nil
+	}
+	if deltas {
+		if steps := p.stepsFrom(since); steps != nil {
+			return p.version, nil, steps
+		}
+	}
+	return p.version, p.bytes, nil
+}
+
+// stepsFrom are the deltas from a version to the current one, nil where they
+// are not all there or not worth it; mu is held.
+func (p *Publisher) stepsFrom(since uint64) (steps [][]byte) {
+	size := 0
+	for i := range p.deltas {
+		if d := &p.deltas[i]; len(steps) > 0 || d.from == since {
+			steps = append(steps, d.bytes)
+			size += len(d.bytes)
+		}
+	}
+	if size > len(p.bytes)/2 {
+		return nil
+	}
+	return steps
 }
 
 // PublishedAt is when the current version was published.
@@ -301,15 +361,53 @@ func (p *Publisher) refreshCatalog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if uint64(newest.Version) <= p.version {
+	if current, _ := p.Current(); uint64(newest.Version) <= current {
 		return nil
 	}
+	last, err := p.step(newest.Bytes, int(newest.Flights))
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.version, p.bytes, p.publishedAt = uint64(newest.Version), newest.Bytes, newest.PublishedAt
+	switch {
+	case last.bytes == nil:
+		p.deltas = nil
+	case len(p.deltas) == maxSteps:
+		p.deltas = append(p.deltas[:0:0], p.deltas[1:]...)
+		fallthrough
+	default:
+		p.deltas = append(p.deltas, last)
+	}
+	p.stats.DeltaBytes.Store(int64(len(last.bytes)))
 	p.stats.Bytes.Store(int64(len(newest.Bytes)))
 	p.tell()
 	return nil
+}
+
+// step is the delta from the current version to a new one, with no bytes where
+// either is too small. What is compared is what was published: another core may
+// have built it.
+func (p *Publisher) step(published []byte, flights int) (s step, err error) {
+	before := p.snapshot
+	p.snapshot = nil
+	if flights < p.deltasFrom {
+		return s, nil
+	}
+	if p.snapshot, err = catalog.Decode(published); err != nil {
+		return s, err
+	}
+	if before == nil {
+		return s, nil
+	}
+	delta, err := catalog.Diff(before, p.snapshot)
+	if err != nil {
+		return s, err
+	}
+	s.from, s.to = delta.Base, delta.Version
+	s.bytes, err = delta.Encode()
+	return s, err
 }
 
 // build stores the bytes of the database's present version.

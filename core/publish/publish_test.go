@@ -3,6 +3,7 @@ package publish_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -152,6 +154,69 @@ func TestPublish(t *testing.T) {
 	}
 	if again.Unchanged != 9 || again.CatalogVersion != done.CatalogVersion {
 		t.Errorf("the same import again: %+v, want nothing changed at version %d", again, done.CatalogVersion)
+	}
+}
+
+// TestDeltas: an edge that has an older version is given the deltas from there,
+// by the core that built the versions and by another; they make what is
+// published. Where they are not all there, or not smaller, it is the whole.
+func TestDeltas(t *testing.T) {
+	url := testpg.New(t)
+	here, there := open(t, url), open(t, url)
+	here.publisher.DeltasFrom(1)
+	there.publisher.DeltasFrom(1)
+	here.run(t)
+	there.run(t)
+	var ads strings.Builder // so many that a delta is worth it
+	for i := range 200 {
+		fmt.Fprintf(&ads, "  - {slug: ad-%d, name: Ad, flight: autumn, ad_types: [image-v1], headline: %x, link: \"https://example.com/\"}\n", i, sha256.Sum256([]byte{byte(i)}))
+	}
+	first := here.load(t, document+ads.String())
+	both := func(version uint64) {
+		t.Helper()
+		here.wait(t, fmt.Sprint("version ", version), here.has(version))
+		there.wait(t, fmt.Sprint("version ", version, " at the other core"), there.has(version))
+	}
+	both(first)
+	_, published := here.publisher.Current()
+	base, err := catalog.Decode(published)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last uint64
+	for i := range 3 {
+		last = here.load(t, fmt.Sprintf("publishers: [{slug: site, name: Site %d, groups: [docs], allow_paid_campaigns: true}]", i))
+		both(last)
+	}
+	for name, c := range map[string]*core{"the core that was written to": here, "the other": there} {
+		version, whole, steps := c.publisher.Newer(first, true)
+		if version != last || whole != nil || len(steps) != 3 {
+			t.Fatalf("%s gives version %d, %d bytes, %d deltas, want the 3 to %d", name, version, len(whole), len(steps), last)
+		}
+		s := base
+		for _, b := range steps {
+			d, err := catalog.DecodeDelta(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s, _, err = d.Apply(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s.Version != last || s.Publishers[0].Name != "Site 2" {
+			t.Errorf("%s: the deltas make version %d with %+v", name, s.Version, s.Publishers)
+		}
+		for _, at := range []struct {
+			since  uint64
+			deltas bool
+		}{{first, false}, {first - 1, true}, {0, true}} {
+			if _, whole, steps := c.publisher.Newer(at.since, at.deltas); whole == nil || steps != nil {
+				t.Errorf("%s, since %d, deltas %v: %d bytes and %d deltas, want the whole", name, at.since, at.deltas, len(whole), len(steps))
+			}
+		}
+		if _, whole, steps := c.publisher.Newer(last, true); whole != nil || steps != nil {
+			t.Errorf("%s has something newer than the newest", name)
+		}
 	}
 }
 

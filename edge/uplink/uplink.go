@@ -161,6 +161,7 @@ type Stats struct {
 	Nanos     atomic.Uint64 // from sending to the answer, of those answered
 	Streams   atomic.Uint64 // opened
 	Catalogs  atomic.Uint64 // applied
+	Deltas    atomic.Uint64 // of those, made from deltas
 	BadNews   atomic.Uint64 // catalogs that could not be read or applied
 	Renewals  atomic.Uint64 // of the credential
 	Fences    atomic.Uint64
@@ -187,7 +188,9 @@ type Uplink struct {
 
 	renewed time.Time // when it was last tried; only the exchange uses it
 
-	applying sync.Mutex // one catalog after the other
+	applying sync.Mutex        // one catalog after the other
+	snapshot *catalog.Snapshot // in force; applying guards it
+	whole    bool              // deltas did not fit; only the stream uses it
 }
 
 type changes struct {
@@ -251,6 +254,7 @@ func (u *Uplink) apply(s *catalog.Snapshot, published []byte) error {
 	if err := u.cfg.Apply(s); err != nil {
 		return fmt.Errorf("apply catalog %d: %w", s.Version, err)
 	}
+	u.snapshot = s
 	u.stats.Catalogs.Add(1)
 	return nil
 }

@@ -3,6 +3,7 @@ package uplink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -52,6 +53,7 @@ type server struct {
 	registers []time.Time
 	requests  []*wire.SyncRequest
 	streams   int
+	asked     *wire.WatchRequest // of the last stream
 	push      map[chan *wire.WatchEvent]bool
 	silent    bool // no beats
 	noHandIn  bool
@@ -154,6 +156,7 @@ func (s *server) Watch(ctx context.Context, r *wire.WatchRequest, stream *connec
 		return errAway
 	}
 	s.streams++
+	s.asked = r
 	s.push[c] = true
 	silent := s.silent
 	s.mu.Unlock()
@@ -450,6 +453,66 @@ func TestCatalogAndControlApplyAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 		e.healthy()
+	})
+}
+
+// steps are deltas from one version to the next.
+func steps(t testing.TB, versions ...uint64) (all [][]byte) {
+	t.Helper()
+	for i, version := range versions[1:] {
+		d, err := catalog.Diff(snapshot(versions[i]), snapshot(version))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := d.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+// Deltas are applied in a row and kept as a whole; those that do not fit make
+// the edge ask for the whole, once.
+func TestDeltas(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, e *edge) {
+		e.start()
+		pass(2 * time.Second)
+		s.tell(&wire.WatchEvent{Catalog: published(t, 5)})
+		s.tell(&wire.WatchEvent{Deltas: steps(t, 5, 6, 8)})
+		pass(10 * time.Millisecond)
+		if version, whole := e.Catalog(); version != 8 || fmt.Sprint(e.applied) != "[5 8]" || e.u.Stats().Deltas.Load() != 1 {
+			t.Errorf("catalog %d, applied %v", version, e.applied)
+		} else if kept, err := catalog.Decode(whole); err != nil || kept.Version != 8 {
+			t.Errorf("what a peer would get: %+v, %v", kept, err)
+		}
+		s.tell(&wire.WatchEvent{Deltas: steps(t, 6, 8, 9)}) // the first has been applied
+		pass(10 * time.Millisecond)
+		if version, _ := e.Catalog(); version != 9 {
+			t.Errorf("catalog %d", version)
+		}
+		for _, bad := range [][][]byte{steps(t, 10, 11), {[]byte("nonsense")}} {
+			s.tell(&wire.WatchEvent{Deltas: bad})
+			pass(3 * time.Second)
+			s.set(func() {
+				if s.asked.GetDeltas() || s.asked.GetCatalog() != 9 {
+					t.Errorf("after deltas that do not fit it asks %v", s.asked)
+				}
+			})
+		}
+		s.tell(&wire.WatchEvent{Catalog: published(t, 12)})
+		pass(10 * time.Millisecond)
+		s.tell(nil) // the stream ends
+		pass(3 * time.Second)
+		s.set(func() {
+			if !s.asked.GetDeltas() || s.asked.GetCatalog() != 12 {
+				t.Errorf("after the whole it asks %v", s.asked)
+			}
+		})
+		if err := e.stop(); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

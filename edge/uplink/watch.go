@@ -19,7 +19,7 @@ func (u *Uplink) watch(ctx context.Context) error {
 			sleep(ctx, unregistered, u.again)
 			continue
 		}
-		came, err := u.follow(ctx, id, secret)
+		came, err := u.stream(ctx, id, secret)
 		u.stats.Connected.Store(false)
 		if fatal(err) {
 			return err
@@ -36,15 +36,15 @@ func (u *Uplink) watch(ctx context.Context) error {
 	return nil
 }
 
-// follow reads one stream until it ends; came says whether anything came.
-func (u *Uplink) follow(ctx context.Context, id uint32, secret string) (came bool, err error) {
+// stream reads one stream until it ends; came says whether anything came.
+func (u *Uplink) stream(ctx context.Context, id uint32, secret string) (came bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	dead := time.AfterFunc(silence, func() { cancel(errors.New("nothing came for half a minute")) })
 	defer dead.Stop()
 	_, catalogVersion, controlVersion := u.k.Versions()
 	stream, err := u.core().Watch(as(ctx, secret), &wire.WatchRequest{
-		Protocol: exchange.Protocol, Holder: id, Catalog: catalogVersion, Control: controlVersion,
+		Protocol: exchange.Protocol, Holder: id, Catalog: catalogVersion, Control: controlVersion, Deltas: !u.whole,
 	})
 	if err != nil {
 		return false, &lineError{err}
@@ -74,7 +74,13 @@ func (u *Uplink) follow(ctx context.Context, id uint32, secret string) (came boo
 
 func (u *Uplink) take(event *wire.WatchEvent) error {
 	if published := event.GetCatalog(); len(published) > 0 {
+		u.whole = false
 		if err := u.News(published); err != nil {
+			return err
+		}
+	}
+	if steps := event.GetDeltas(); len(steps) > 0 {
+		if err := u.follow(steps); err != nil {
 			return err
 		}
 	}
@@ -91,6 +97,41 @@ func (u *Uplink) Controls(controls []*wire.Control) error {
 	return err
 }
 
+// errWhole ends a stream whose deltas do not lead on from here: the next one
+// begins with a whole catalog.
+var errWhole error = &lineError{errors.New("the catalog's deltas do not fit what is here")}
+
+// follow applies deltas, each on what the one before made.
+func (u *Uplink) follow(steps [][]byte) error {
+	u.applying.Lock()
+	defer u.applying.Unlock()
+	s, published := u.snapshot, []byte(nil)
+	for _, b := range steps {
+		d, err := catalog.DecodeDelta(b)
+		if err == nil && s != nil && d.Version <= s.Version {
+			continue // a peer was faster
+		}
+		switch {
+		case err != nil:
+		case s == nil:
+			err = errors.New("there is no catalog yet")
+		default:
+			s, published, err = d.Apply(s)
+		}
+		if err != nil {
+			u.stats.BadNews.Add(1)
+			u.whole = true
+			u.cfg.Log.Warn("asking for the whole catalog", "err", err)
+			return errWhole
+		}
+	}
+	if published == nil {
+		return nil
+	}
+	u.stats.Deltas.Add(1)
+	return u.news(s, published)
+}
+
 // News applies a published catalog, from the core or from a peer, unless it is
 // older than the one in force. One that cannot be read or applied is counted,
 // and changes nothing.
@@ -103,6 +144,11 @@ func (u *Uplink) News(published []byte) error {
 	}
 	u.applying.Lock()
 	defer u.applying.Unlock()
+	return u.news(s, published)
+}
+
+// news applies a catalog that came from somewhere; applying is held.
+func (u *Uplink) news(s *catalog.Snapshot, published []byte) error {
 	if version, _ := u.k.Catalog(); s.Version <= version {
 		return nil
 	}

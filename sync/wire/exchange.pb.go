@@ -1937,6 +1937,7 @@ type WatchRequest struct {
 	Holder        uint32                 `protobuf:"varint,2,opt,name=holder,proto3" json:"holder,omitempty"`
 	Catalog       uint64                 `protobuf:"varint,3,opt,name=catalog,proto3" json:"catalog,omitempty"` // what the edge has
 	Control       uint64                 `protobuf:"varint,4,opt,name=control,proto3" json:"control,omitempty"`
+	Deltas        bool                   `protobuf:"varint,5,opt,name=deltas,proto3" json:"deltas,omitempty"` // the edge takes them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1999,12 +2000,20 @@ func (x *WatchRequest) GetControl() uint64 {
 	return 0
 }
 
+func (x *WatchRequest) GetDeltas() bool {
+	if x != nil {
+		return x.Deltas
+	}
+	return false
+}
+
 // WatchEvent carries one thing. An empty one is a heartbeat.
 type WatchEvent struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Catalog        []byte                 `protobuf:"bytes,1,opt,name=catalog,proto3" json:"catalog,omitempty"` // published bytes of sync/catalog
 	Controls       []*Control             `protobuf:"bytes,2,rep,name=controls,proto3" json:"controls,omitempty"`
 	ControlVersion uint64                 `protobuf:"varint,3,opt,name=control_version,json=controlVersion,proto3" json:"control_version,omitempty"`
+	Deltas         [][]byte               `protobuf:"bytes,4,rep,name=deltas,proto3" json:"deltas,omitempty"` // of sync/catalog, each on the one before, the first on what the edge has
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2058,6 +2067,13 @@ func (x *WatchEvent) GetControlVersion() uint64 {
 		return x.ControlVersion
 	}
 	return 0
+}
+
+func (x *WatchEvent) GetDeltas() [][]byte {
+	if x != nil {
+		return x.Deltas
+	}
+	return nil
 }
 
 type HandInRequest struct {
@@ -2785,17 +2801,19 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\aControl\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x16\n" +
 	"\x06flight\x18\x02 \x01(\rR\x06flight\x12\x14\n" +
-	"\x05state\x18\x03 \x01(\rR\x05state\"v\n" +
+	"\x05state\x18\x03 \x01(\rR\x05state\"\x8e\x01\n" +
 	"\fWatchRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\rR\x06holder\x12\x18\n" +
 	"\acatalog\x18\x03 \x01(\x04R\acatalog\x12\x18\n" +
-	"\acontrol\x18\x04 \x01(\x04R\acontrol\"\x86\x01\n" +
+	"\acontrol\x18\x04 \x01(\x04R\acontrol\x12\x16\n" +
+	"\x06deltas\x18\x05 \x01(\bR\x06deltas\"\x9e\x01\n" +
 	"\n" +
 	"WatchEvent\x12\x18\n" +
 	"\acatalog\x18\x01 \x01(\fR\acatalog\x125\n" +
 	"\bcontrols\x18\x02 \x03(\v2\x19.nearside.sync.v1.ControlR\bcontrols\x12'\n" +
-	"\x0fcontrol_version\x18\x03 \x01(\x04R\x0econtrolVersion\"\xfa\x01\n" +
+	"\x0fcontrol_version\x18\x03 \x01(\x04R\x0econtrolVersion\x12\x16\n" +
+	"\x06deltas\x18\x04 \x03(\fR\x06deltas\"\xfa\x01\n" +
 	"\rHandInRequest\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\rR\x06holder\x12,\n" +
 	"\x04seal\x18\x02 \x01(\v2\x18.nearside.sync.v1.CursorR\x04seal\x122\n" +

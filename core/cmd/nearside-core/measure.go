@@ -16,13 +16,14 @@ import (
 // measure exposes the counters of the core's parts.
 func measure(o *ops.Ops, db *postgres.DB, publisher *publish.Publisher, api *admin.API, exchange *ingest.Stats, runner *jobs.Runner) {
 	o.Gauge("nearside_core_catalog_version", "Newest catalog version that this core offers to edges.", nil, func() float64 {
-		version, _ := publisher.Current()
+		version := publisher.Version()
 		return float64(version)
 	})
 	o.Gauge("nearside_core_catalog_published_timestamp_seconds", "When it was published.", nil, func() float64 {
 		return float64(publisher.PublishedAt().UnixMilli()) / 1000
 	})
 	o.Gauge("nearside_core_catalog_bytes", "Published size of it.", nil, func() float64 { return float64(publisher.Stats().Bytes.Load()) })
+	o.Gauge("nearside_core_catalog_delta_bytes", "Size of what changed since the version before; 0 where the whole is sent.", nil, func() float64 { return float64(publisher.Stats().DeltaBytes.Load()) })
 	o.Gauge("nearside_core_control_version", "Newest control version that this core offers to edges.", nil, func() float64 { return float64(publisher.ControlVersion()) })
 	o.Counter("nearside_core_catalog_builds_total", "Catalog versions that this core built.", nil, func() float64 { return float64(publisher.Stats().Built.Load()) })
 	o.Counter("nearside_core_catalog_failures_total", "Builds and look-ups of the catalog that failed.", nil, func() float64 { return float64(publisher.Stats().Failed.Load()) })

@@ -85,7 +85,7 @@ func (c *serveCommand) Run(e *env) error {
 			ops.Check{Name: "database", Look: db.Ping},
 			ops.Check{Name: "exchange", Look: exchange.Ready},
 			ops.Check{Name: "catalog", Look: func(context.Context) error {
-				if version, _ := publisher.Current(); version == 0 {
+				if version := publisher.Version(); version == 0 {
 					return errors.New("no catalog version is published")
 				}
 				return nil

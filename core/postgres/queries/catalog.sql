@@ -46,7 +46,7 @@ SELECT pg_notify('nearside_catalog', '');
 SELECT pg_notify('nearside_control', '');
 
 -- name: NewestCatalog :one
-SELECT version, published_at, bytes FROM catalog_versions ORDER BY version DESC LIMIT 1;
+SELECT version, published_at, bytes, flights FROM catalog_versions ORDER BY version DESC LIMIT 1;
 
 -- name: CatalogBytes :one
 SELECT bytes FROM catalog_versions WHERE version = $1;

@@ -198,19 +198,25 @@ func (q *Queries) LockCounters(ctx context.Context) (LockCountersRow, error) {
 }
 
 const newestCatalog = `-- name: NewestCatalog :one
-SELECT version, published_at, bytes FROM catalog_versions ORDER BY version DESC LIMIT 1
+SELECT version, published_at, bytes, flights FROM catalog_versions ORDER BY version DESC LIMIT 1
 `
 
 type NewestCatalogRow struct {
 	Version     int64
 	PublishedAt time.Time
 	Bytes       []byte
+	Flights     int32
 }
 
 func (q *Queries) NewestCatalog(ctx context.Context) (NewestCatalogRow, error) {
 	row := q.db.QueryRow(ctx, newestCatalog)
 	var i NewestCatalogRow
-	err := row.Scan(&i.Version, &i.PublishedAt, &i.Bytes)
+	err := row.Scan(
+		&i.Version,
+		&i.PublishedAt,
+		&i.Bytes,
+		&i.Flights,
+	)
 	return i, err
 }
 

@@ -40,6 +40,7 @@ func (e *edge) expose() {
 	counter("nearside_edge_statements_total", "Statements of the account that a core took which lost history.", &up.Statements)
 	counter("nearside_edge_exchanges_withheld_total", "Exchanges whose grants were not taken because the core forgot.", &up.Withheld)
 	counter("nearside_edge_catalogs_total", "Catalogs put in force.", &up.Catalogs)
+	counter("nearside_edge_catalog_deltas_total", "Of the catalogs put in force, those made from deltas.", &up.Deltas)
 	counter("nearside_edge_bad_catalogs_total", "Catalogs that could not be read or applied.", &up.BadNews)
 	counter("nearside_edge_fences_total", "Times this node's holder was fenced.", &up.Fences)
 	o.Counter("nearside_edge_exchange_seconds_total", "Time from sending to the answer, of all answered exchanges.",
