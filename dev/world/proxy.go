@@ -64,6 +64,7 @@ type Proxy struct {
 	authority *authority.Store // nil: plain HTTP
 
 	mu    gosync.Mutex
+	roots *trust.Roots                       // that what as shows was signed under
 	as    map[trust.Identity]*http.Transport // by whose certificate they show
 	last  map[string]*reply                  // the previous reply to each holder's Sync, by credential
 	cut   bool
@@ -149,6 +150,13 @@ func (p *Proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 func (p *Proxy) transport(id trust.Identity) (*http.Transport, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.authority != nil && p.authority.Roots() != p.roots { // what the former ones signed may count no more
+		for _, t := range p.as {
+			t.CloseIdleConnections()
+		}
+		clear(p.as)
+		p.roots = p.authority.Roots()
+	}
 	if t := p.as[id]; t != nil {
 		return t, nil
 	}

@@ -60,6 +60,12 @@ func (s traffic) more(t *testing.T, n int64) {
 // counted to the event what readers were answered.
 func (f flight) finish(t *testing.T, s traffic) {
 	t.Helper()
+	f.finishWith(t, s, 0)
+}
+
+// finishWith is finish where a test has sent further views.
+func (f flight) finishWith(t *testing.T, s traffic, further int64) {
+	t.Helper()
 	var decisions, offers, views, clicks, failed int64
 	for _, stream := range s {
 		stream.Drain()
@@ -76,7 +82,7 @@ func (f flight) finish(t *testing.T, s traffic) {
 	if offers != decisions {
 		t.Errorf("%d decisions found no ad", decisions-offers)
 	}
-	f.settlesAt(t, 20*time.Second, views, clicks)
+	f.settlesAt(t, 20*time.Second, views+further, clicks)
 }
 
 // Postgres is stopped under traffic, and started; then it crashes. No decision

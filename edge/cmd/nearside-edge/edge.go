@@ -233,6 +233,7 @@ func (e *edge) reread() {
 			if err := e.region.UseKeys(now); err != nil {
 				e.log.Error("the gossip keys cannot be used", "err", err)
 			} else {
+				e.files.changes.Add(1)
 				e.log.Info("gossip keys replaced", "keys", len(now))
 			}
 			e.files.ring = now
@@ -250,6 +251,7 @@ type secrets struct {
 	keys      *trust.Reread[[][]byte]
 	operators *trust.Reread[[][32]byte]
 	ring      [][]byte // of keys, as in use; only tend uses it
+	changes   atomic.Uint64
 }
 
 func (e *edge) openFiles(s *settings) (err error) {

@@ -77,6 +77,14 @@ func (e *edge) expose() {
 	o.Gauge("nearside_edge_paid_stopped", "Whether paid offers have stopped: too long without the core, or the disk nearly full.",
 		func() float64 { return truth(e.status.Load().PaidStopped) })
 	o.Gauge("nearside_edge_disk_free_bytes", "Room left where the journal is.", func() float64 { return float64(e.status.Load().DiskFree) })
+	o.Counter("nearside_edge_gossip_key_changes_total", "Times that the region's keys were replaced while the edge ran.", func() float64 { return float64(e.files.changes.Load()) })
+	o.Counter("nearside_edge_credential_renewals_total", "Times that the credential was renewed with the core.", func() float64 { return float64(e.up.Stats().Renewals.Load()) })
+	o.Gauge("nearside_edge_certificate_expiry_timestamp_seconds", "When the certificate that this node shows others runs out; 0 where it has none.", func() float64 {
+		if e.credential == nil || !e.credential.Has() {
+			return 0
+		}
+		return float64(e.credential.Until().Unix())
+	})
 	o.Gauge("nearside_edge_region_nodes", "Live nodes of this region as gossip has it, this one included; 1 where the region does not gossip.", func() float64 {
 		if e.region == nil {
 			return 1
