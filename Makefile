@@ -17,14 +17,14 @@ install  = GOBIN=$(@D) $(GO) install $(1)@$(patsubst $(@F)-%,%,$(notdir $(@D)))
 
 # What may take long runs apart from the rest, so that it has the machine to itself.
 E2E   := ./dev/e2e/...
-SHORT  = $(shell $(GO) list ./... | grep -v -e '^nearside/dev/e2e' -e '^nearside/dev/simulation$$')
+SHORT  = $(shell $(GO) list ./... | grep -v -e '^nearside/dev/e2e' -e '^nearside/dev/drill$$' -e '^nearside/dev/simulation$$')
 
 # What runs without the race detector: the simulation is one goroutine, and
 # under the detector pools forget, so that allocations cannot be counted.
 PLAIN := ./dev/simulation ./edge/serve
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test need vet lint unit e2e simulate simulate-nightly mutate bench latency fuzz dist generate geo terraform-test clean
+.PHONY: help build run test afresh need vet lint unit e2e simulate simulate-nightly mutate bench drill latency fuzz dist generate geo terraform-test clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +36,16 @@ build: ## bin/nearside-core, bin/nearside-edge and bin/nearside-dev
 run: build ## a core and three regions on this machine, with sample traffic
 	$(BIN)/nearside-dev up
 
-test: need vet lint unit e2e fuzz ## everything, on a fresh machine too: vet, lint, tests with the race detector, end to end
+# Tests are run by way of this, so that the end can say what was left out.
+TEST    = $(GO) run ./dev/cmd/nearside-dev test
+SKIPPED = bin/skipped
+
+test: afresh need vet lint unit e2e fuzz ## everything, on a fresh machine too: vet, lint, tests with the race detector, end to end
+	@$(TEST) --summary
+	@echo "not part of it: make drill (all drills at full length), make terraform-test, make mutate, make bench, make latency"
+
+afresh:
+	@mkdir -p bin && rm -f $(SKIPPED)
 
 need: ## install what the tests need and this machine lacks
 	$(GO) run ./dev/cmd/nearside-dev need
@@ -49,11 +58,12 @@ lint: $(LINT) ## golangci-lint, with the import rules
 	$(LINT) run ./...
 
 unit: $(LINT) ## the tests that start no world
-	NEARSIDE_GOLANGCI_LINT=$(LINT) $(GO) test -race -timeout 15m $(SHORT)
-	$(GO) test -timeout 15m $(PLAIN)
+	NEARSIDE_GOLANGCI_LINT=$(LINT) $(TEST) -- -race -timeout 15m $(SHORT)
+	$(TEST) -- -timeout 15m $(PLAIN)
 
 e2e: ## the tests that drive the real binaries
-	$(GO) test -race -timeout 15m -count=1 -p 1 -v $(E2E)
+	$(TEST) --verbose -- -race -timeout 15m -count=1 -p 1 $(E2E)
+	$(TEST) --verbose -- -timeout 15m -count=1 ./dev/drill
 
 simulate-nightly: ## 1 000 000 seeds (SEEDS); stopped, it goes on where it was
 	@mkdir -p bin
@@ -80,6 +90,9 @@ bench: build ## speed beside its baseline, as a table and bench.json; ONLY=regex
 
 dist: $(NFPM) $(BILL) ## tarballs, packages, bills of materials and image recipes, in dist/ (ARCH=amd64,arm64)
 	$(GO) run ./dev/cmd/nearside-dev dist --nfpm $(NFPM) --cyclonedx-gomod $(BILL) $(if $(ARCH),--arch $(ARCH))
+
+drill: build ## rehearse the runbooks over a WAN (root): all, or ONLY=name; SCALE=0.1 makes ten minutes one
+	$(BIN)/nearside-dev drill --scale $(or $(SCALE),1) $(if $(ONLY),--only $(ONLY))
 
 latency: build ## what readers in three regions wait for, near and central, over a WAN (root): docs/latency.md
 	$(BIN)/nearside-dev latency

@@ -32,6 +32,7 @@ const maxOpen = 4096
 type Counts struct {
 	Decisions, Offers, Views, Clicks atomic.Int64
 	Failed                           atomic.Int64 // requests that were not answered as they should be
+	Billed, BilledClicks             atomic.Int64 // of the views and clicks, where the edge says so
 	Skipped                          atomic.Int64 // arrivals that found too many page views open
 }
 
@@ -143,25 +144,33 @@ func (t *Traffic) show(ctx context.Context, p page) error {
 		return nil
 	case <-time.After(p.looked):
 	}
-	if err := t.beacon(ctx, offer.ViewURL, p.reader, http.StatusOK); err != nil {
+	reason, err := t.beacon(ctx, offer.ViewURL, p.reader, http.StatusOK)
+	if err != nil {
 		return err
 	}
 	t.Views.Add(1)
-	if p.clicked {
-		if err := t.beacon(ctx, offer.Link, p.reader, http.StatusFound); err != nil {
-			return err
-		}
-		t.Clicks.Add(1)
+	if reason == "Billed view" {
+		t.Billed.Add(1)
+	}
+	if !p.clicked {
+		return nil
+	}
+	if reason, err = t.beacon(ctx, offer.Link, p.reader, http.StatusFound); err != nil {
+		return err
+	}
+	t.Clicks.Add(1)
+	if reason == "Billed click" {
+		t.BilledClicks.Add(1)
 	}
 	return nil
 }
 
-func (t *Traffic) beacon(ctx context.Context, address string, r Reader, want int) error {
+func (t *Traffic) beacon(ctx context.Context, address string, r Reader, want int) (reason string, err error) {
 	answer, err := t.client.Get(ctx, address, r)
 	if err == nil && answer.Status != want {
 		err = fmt.Errorf("%s was answered with %d, not %d", address, answer.Status, want)
 	}
-	return err
+	return answer.Reason(), err
 }
 
 func (t *Traffic) fail(err error) {

@@ -62,6 +62,7 @@ func Start(ctx context.Context, c world.Config) (_ *Planet, err error) {
 	if err := wan.Missing(); err != nil {
 		return nil, err
 	}
+	c.Network = network{} // the one to come
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}

@@ -326,16 +326,26 @@ func (w *World) process(name string, last syscall.Signal, command func(programs 
 	return p
 }
 
+// Tool runs nearside-core of the directory programs to its end, on the world's
+// database, and returns what it printed.
+func (w *World) Tool(ctx context.Context, programs string, args ...string) (string, error) {
+	return w.tool(ctx, programs, w.ready.DatabaseURL, nil, args...)
+}
+
 // command runs nearside-core to its end and returns what it printed.
 func (w *World) command(ctx context.Context, database string, stdin io.Reader, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(w.config.Programs, "nearside-core"), args...)
+	return w.tool(ctx, w.config.Programs, database, stdin, args...)
+}
+
+func (w *World) tool(ctx context.Context, programs, database string, stdin io.Reader, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(programs, "nearside-core"), args...)
 	cmd.Env = w.coreEnvironment(database)
 	cmd.Stdin = stdin
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("nearside-core %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
+		return strings.TrimSpace(string(out)), fmt.Errorf("nearside-core %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	return strings.TrimSpace(string(out)), nil
 }

@@ -12,7 +12,8 @@
 // nearside-dev wan cuts, heals and slows down what is between them.
 // nearside-dev need installs what the tests need and this machine lacks.
 // nearside-dev bench measures what is claimed about speed, and nearside-dev
-// latency what readers far away wait for.
+// latency what readers far away wait for; nearside-dev drill rehearses the
+// runbooks.
 // nearside-dev dist makes what operators deploy.
 package main
 
@@ -68,7 +69,9 @@ func run(signals <-chan os.Signal, args []string, stdout, stderr io.Writer) erro
 
 		Bench     measure        `cmd:"" help:"Measure speed beside a baseline, print a table, write bench.json."`
 		Dist      release        `cmd:"" help:"Make tarballs, packages, bills of materials and image recipes."`
+		Drill     drillCommand   `cmd:"" help:"Rehearse the runbooks of docs/operate, over a WAN."`
 		Latency   latencyCommand `cmd:"" help:"Measure what readers in each region wait for, near and central, over a WAN; write a report."`
+		Test      testCommand    `cmd:"" help:"Run go test, and remember which tests were left out and why."`
 		BenchBare bare           `cmd:"" hidden:""`
 	}
 	exited := false

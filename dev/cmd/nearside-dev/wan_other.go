@@ -19,3 +19,4 @@ func (wanHeal) Run(*wanCommand, *env) error  { return errNoWAN }
 func (wanDelay) Run(*wanCommand, *env) error { return errNoWAN }
 func (wanExec) Run(*wanCommand, *env) error  { return errNoWAN }
 func (latencyCommand) Run(*env) error        { return errNoWAN }
+func (drillCommand) Run(*env) error          { return errNoWAN }
