@@ -71,17 +71,21 @@ type Delivery struct {
 	SpentMicros    int64      `json:"spent_micros" doc:"What they cost."`
 	UnbilledViews  int64      `json:"unbilled_views" doc:"Views that were valid but beyond what was left."`
 	UnbilledClicks int64      `json:"unbilled_clicks" doc:"Clicks that were valid but beyond what was left."`
+	RefundedViews  int64      `json:"refunded_views" doc:"Of the views, those that were given back: they are not charged."`
+	RefundedClicks int64      `json:"refunded_clicks" doc:"Of the clicks, those that were given back."`
+	RefundedMicros int64      `json:"refunded_micros" doc:"Of spent_micros, what was given back."`
 	AsOf           *time.Time `json:"as_of" doc:"When edges last reported any of it; null where they never did."`
 }
 
 // Budget is an account that a flight's events are debited from:
-// limit = unleased + outstanding + settled, but for refunds.
+// limit + refunded = unleased + outstanding + settled.
 type Budget struct {
 	Kind        string `json:"kind" enum:"views,clicks,day" doc:"What it limits."`
 	Unit        string `json:"unit" enum:"events,micros"`
 	Limit       int64  `json:"limit" doc:"The limit in force."`
 	Unleased    int64  `json:"unleased" doc:"What no edge holds."`
 	Outstanding int64  `json:"outstanding" doc:"What edges hold and have not reported as spent."`
+	Refunded    int64  `json:"refunded" doc:"Of what is settled, what was given back."`
 	Settled     int64  `json:"settled" doc:"What edges reported as spent."`
 }
 
@@ -270,10 +274,15 @@ func showDelivery(ctx context.Context, a *API, rows []row[Flight]) error {
 	if err != nil {
 		return err
 	}
+	refunded, err := a.db.RefundedOf(ctx, ids)
+	if err != nil {
+		return err
+	}
 	for i, id := range ids {
 		f, d := &rows[i].value, deliveries[id]
 		f.Delivery = &Delivery{
 			Views: d.Views, Clicks: d.Clicks, SpentMicros: d.SpentMicros, UnbilledViews: d.UnbilledViews, UnbilledClicks: d.UnbilledClicks,
+			RefundedViews: refunded[id].Views, RefundedClicks: refunded[id].Clicks, RefundedMicros: refunded[id].Micros,
 		}
 		if !d.AsOf.IsZero() {
 			f.Delivery.AsOf = &d.AsOf
@@ -282,7 +291,7 @@ func showDelivery(ctx context.Context, a *API, rows []row[Flight]) error {
 		for _, b := range budgets[id] {
 			f.Budgets = append(f.Budgets, Budget{
 				Kind: budgetKind(b.ID), Unit: budgetUnit(b.ID),
-				Limit: b.Limit, Unleased: b.Unleased, Outstanding: b.Outstanding, Settled: b.Settled,
+				Limit: b.Limit, Unleased: b.Unleased, Outstanding: b.Outstanding, Settled: b.Settled, Refunded: b.Refunded,
 			})
 		}
 	}

@@ -18,10 +18,45 @@ type Holder struct {
 	EdgeNode
 }
 
+// Holding is a holder with what it may still spend.
+type Holding struct {
+	Holder          uint32    `json:"holder"`
+	Region          string    `json:"region"`
+	Node            string    `json:"node"`
+	State           string    `json:"state" enum:"open,fenced"`
+	Reason          string    `json:"reason,omitempty" doc:"Of a state other than open."`
+	Version         string    `json:"version" doc:"Of its program."`
+	LastSeen        time.Time `json:"last_seen"`
+	JoinedAt        time.Time `json:"joined_at"`
+	SilentSeconds   int64     `json:"silent_seconds"`
+	AvailableEvents int64     `json:"available_events" doc:"Views and clicks of all flights that it may still bill, as far as it has reported."`
+	AvailableMicros int64     `json:"available_micros" doc:"What they are worth by the flights' prices."`
+}
+
 // holderRooms registers what an operator may do to a holder whose disk or
 // machine is gone, or that must not spend any more.
 func (a *API) holderRooms() {
 	tags := []string{"Edges"}
+	register(a, huma.Operation{
+		OperationID: "list-holders", Method: http.MethodGet, Path: "/v1/holders", Tags: tags,
+		Summary: "Who holds how much, and when it was last heard", Description: "Every holder that is open or fenced, the most silent first. What a silent one holds is set aside: nobody else can spend it until it speaks, or is fenced and closed.",
+	}, func(ctx context.Context, _ *struct{}) (*listed[Holding], error) {
+		now := a.now()
+		all, err := a.db.SetAside(ctx, now.Add(time.Hour)) // the clock of another core may be ahead
+		if err != nil {
+			return nil, err
+		}
+		out := &listed[Holding]{Body: list[Holding]{Items: make([]Holding, len(all))}}
+		for i := range all {
+			s := &all[i]
+			out.Body.Items[i] = Holding{
+				Holder: s.Holder, Region: s.Region, Node: s.Node, State: s.State, Reason: s.Reason, Version: s.Version,
+				LastSeen: s.SeenAt, JoinedAt: s.JoinedAt, SilentSeconds: int64(max(now.Sub(s.SeenAt), 0).Seconds()),
+				AvailableEvents: s.Events, AvailableMicros: s.Micros,
+			}
+		}
+		return out, nil
+	})
 	register(a, huma.Operation{
 		OperationID: "read-holder", Method: http.MethodGet, Path: "/v1/holders/{id}", Tags: tags,
 		Summary: "Read one holder", Description: "A holder is the state directory of one edge; /v1/edges lists them.", Errors: []int{http.StatusNotFound},

@@ -197,7 +197,7 @@ func TestDelivery(t *testing.T) {
 	edges(w)
 	one := w.must(200, "GET", "/v1/flights/autumn", nil).body
 	same(t, "delivery", one["delivery"].(map[string]any),
-		parsed(t, `{"views":30,"clicks":2,"spent_micros":60000,"unbilled_views":4,"unbilled_clicks":1,"as_of":"2025-09-15T12:00:00Z"}`))
+		parsed(t, `{"views":30,"clicks":2,"spent_micros":60000,"unbilled_views":4,"unbilled_clicks":1,"refunded_views":0,"refunded_clicks":0,"refunded_micros":0,"as_of":"2025-09-15T12:00:00Z"}`))
 	if got := w.budgets("autumn"); got != "views events limit 1000 unleased 900 out 70 settled 30" {
 		t.Errorf("budgets: %s", got)
 	}
@@ -206,9 +206,61 @@ func TestDelivery(t *testing.T) {
 	w.must(201, "POST", "/v1/flights", `{"slug":"new","name":"N","campaign":"paid","start_date":"2025-09-16","end_date":"2025-09-20"}`)
 	fresh := w.must(200, "GET", "/v1/flights/new", nil).body
 	same(t, "delivery of a new flight", fresh["delivery"].(map[string]any),
-		parsed(t, `{"views":0,"clicks":0,"spent_micros":0,"unbilled_views":0,"unbilled_clicks":0,"as_of":null}`))
+		parsed(t, `{"views":0,"clicks":0,"spent_micros":0,"unbilled_views":0,"unbilled_clicks":0,"refunded_views":0,"refunded_clicks":0,"refunded_micros":0,"as_of":null}`))
 	if got := fresh["budgets"].([]any); len(got) != 0 {
 		t.Errorf("budgets of a flight that sells nothing: %v", got)
+	}
+}
+
+// TestRefunds gives billed views back.
+func TestRefunds(t *testing.T) {
+	w := open(t)
+	edges(w)
+	for _, c := range []struct {
+		status int
+		body   string
+	}{
+		{201, `{"views":10,"reason":"bots"}`},
+		{409, `{"views":21,"reason":"more than is left"}`},
+		{409, `{"clicks":1,"reason":"it sells none"}`},
+		{422, `{"views":1,"clicks":1,"reason":"both"}`},
+		{422, `{"reason":"neither"}`},
+		{422, `{"views":1}`},
+		{422, `{"views":-1,"reason":"less"}`},
+		{400, `[]`},
+	} {
+		w.must(c.status, "POST", "/v1/flights/autumn/refunds", c.body)
+	}
+	w.must(404, "POST", "/v1/flights/none/refunds", `{"views":1,"reason":"none"}`)
+	one := w.must(200, "GET", "/v1/flights/autumn", nil).body
+	delivery := one["delivery"].(map[string]any)
+	if delivery["refunded_views"] != 10.0 || delivery["views"] != 30.0 || delivery["refunded_micros"] == 0.0 {
+		t.Errorf("delivery: %v", delivery)
+	}
+	budget := one["budgets"].([]any)[0].(map[string]any)
+	if budget["limit"] != 1000.0 || budget["unleased"] != 910.0 || budget["outstanding"] != 70.0 || budget["settled"] != 30.0 || budget["refunded"] != 10.0 {
+		t.Errorf("budget: %v", budget)
+	}
+	items := w.must(200, "GET", "/v1/flights/autumn/refunds", nil).body["items"].([]any)
+	if len(items) != 1 || items[0].(map[string]any)["reason"] != "bots" || items[0].(map[string]any)["views"] != 10.0 {
+		t.Errorf("refunds: %v", items)
+	}
+	w.must(201, "POST", "/v1/flights/autumn/refunds", `{"views":20,"reason":"the rest"}`)
+	w.must(409, "POST", "/v1/flights/autumn/refunds", `{"views":1,"reason":"there is no more"}`)
+}
+
+// TestHoldings names who holds how much, the most silent first.
+func TestHoldings(t *testing.T) {
+	w := open(t)
+	edges(w)
+	items := w.must(200, "GET", "/v1/holders", nil).body["items"].([]any)
+	var lines []string
+	for _, one := range items {
+		h := one.(map[string]any)
+		lines = append(lines, fmt.Sprintf("%v %v events %v", h["node"], h["state"], h["available_events"]))
+	}
+	if got := strings.Join(lines, ", "); got != "us-1 fenced events 0, eu-1 open events 70" {
+		t.Errorf("holders: %s", got)
 	}
 }
 

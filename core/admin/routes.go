@@ -12,6 +12,7 @@ func (a *API) routes() {
 	rooms[Topic, unfiltered](a, &topics)
 	rooms[GeoRegion, unfiltered](a, &geoRegions)
 	a.flightRooms()
+	a.refundRooms()
 	a.ledgerRooms()
 	a.holderRooms()
 	a.accessRooms()

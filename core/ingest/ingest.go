@@ -445,6 +445,28 @@ func (s *Server) HandIn(ctx context.Context, r *wire.HandInRequest) (*wire.HandI
 	return response, nil
 }
 
+// Fence implements wireconnect.ExchangeHandler. Saying it again changes nothing.
+func (s *Server) Fence(ctx context.Context, r *wire.FenceRequest) (*wire.FenceResponse, error) {
+	if err := own(ctx, r.GetHolder()); err != nil {
+		return nil, err
+	}
+	if err := ledger.ValidateFence(r); err != nil {
+		return nil, s.invalid(err)
+	}
+	err := ledger.Fence(ctx, s.store, r.GetHolder(), "by itself: "+r.GetReason(), time.Now().UnixMilli())
+	switch {
+	case errors.Is(err, ledger.ErrNotOpen): // it was before, or has drained
+	case err != nil:
+		s.log.Error("cannot fence a holder that asks for it", "holder", r.GetHolder(), "error", err)
+		return nil, away()
+	default:
+		s.stats.Fenced.Add(1)
+		s.log.Warn("holder fenced", "holder", r.GetHolder(), "reason", r.GetReason())
+		s.drop(r.GetHolder())
+	}
+	return &wire.FenceResponse{}, nil
+}
+
 // State implements wireconnect.ExchangeHandler. Either the holder's credential
 // or a join token was checked.
 func (s *Server) State(ctx context.Context, r *wire.StateRequest) (*wire.StateResponse, error) {

@@ -84,6 +84,20 @@ func (b *Budget) judge(n int64) {
 	b.Judged += n
 }
 
+// Refund takes n back of what was settled: it is not charged, and may be billed
+// again, but where the limit is to fall. false: that much is not settled and
+// charged.
+func (b *Budget) Refund(n int64) bool {
+	if n <= 0 || n > b.Settled-b.Refunded {
+		return false
+	}
+	b.Refunded += n
+	lower := min(n, b.Limit-b.Asked)
+	b.Limit -= lower
+	b.Unleased += n - lower
+	return true
+}
+
 // Check is I1 and I10, as the constraints of the table have them.
 func (b *Budget) Check() error {
 	for _, v := range [...]int64{b.Asked, b.Limit, b.Unleased, b.Outstanding, b.Settled, b.Refunded, b.Judged, b.Velocity} {

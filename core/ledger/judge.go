@@ -130,6 +130,9 @@ func (s *step) verdict(h *Holder, f *Foreign) exchange.Outcome {
 		s.rollup(h, key, Counts{HomeLost: 1})
 		return HomeLost
 	}
+	if h.Batch < h.Recovered && f.Event.GetAt() <= s.RecoveredAt+settleDelay.Milliseconds() {
+		return exchange.Duplicate // its statement has told it; its windows are older than that
+	}
 	click := f.Kind == exchange.Click
 	w := s.Windows[f.Boot]
 	if w == nil || f.Seq < w.Floor {

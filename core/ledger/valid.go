@@ -41,6 +41,17 @@ func Validate(r *wire.SyncRequest) error {
 	)
 }
 
+// ValidateFence says what of a holder's asking to be fenced is wrong.
+func ValidateFence(r *wire.FenceRequest) error {
+	if r.GetProtocol() != exchange.Protocol {
+		return ErrProtocol
+	}
+	return errors.Join(
+		id(r.GetHolder(), 1, "holder"),
+		expect(r.GetReason() != "" && len(r.GetReason()) <= maxName && printable(r.GetReason()), "reason", "1 to 128 printable characters"),
+	)
+}
+
 func expect(ok bool, field, what string) error {
 	if ok {
 		return nil

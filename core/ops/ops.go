@@ -67,6 +67,38 @@ func (o *Ops) Counter(name, help string, labels map[string]string, read func() f
 	o.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, read))
 }
 
+// Gauges exposes values that come and go, by the value of one label. read is
+// called at each look; an error leaves the gauge out of it.
+func (o *Ops) Gauges(name, help, label string, read func(context.Context) (map[string]float64, error)) {
+	o.registry.MustRegister(&gauges{prometheus.NewDesc(name, help, []string{label}, nil), read, o.log})
+}
+
+type gauges struct {
+	desc *prometheus.Desc
+	read func(context.Context) (map[string]float64, error)
+	log  *slog.Logger
+}
+
+// lookTime bounds what a look at the gauges may take.
+const lookTime = 3 * time.Second
+
+// Describe implements prometheus.Collector.
+func (g *gauges) Describe(out chan<- *prometheus.Desc) { out <- g.desc }
+
+// Collect implements prometheus.Collector.
+func (g *gauges) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
+	defer cancel()
+	values, err := g.read(ctx)
+	if err != nil {
+		g.log.Warn("a metric cannot be read", "metric", g.desc.String(), "error", err)
+		return
+	}
+	for label, value := range values {
+		out <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, value, label)
+	}
+}
+
 // Stopping turns /readyz to 503 for good.
 func (o *Ops) Stopping() { o.stopping.Store(true) }
 

@@ -2627,6 +2627,102 @@ func (x *Counted) GetSpentMicros() []int64 {
 	return nil
 }
 
+type FenceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Protocol      uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"` // 1
+	Holder        uint32                 `protobuf:"varint,2,opt,name=holder,proto3" json:"holder,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // at most 128 printable characters
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FenceRequest) Reset() {
+	*x = FenceRequest{}
+	mi := &file_sync_wire_exchange_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FenceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FenceRequest) ProtoMessage() {}
+
+func (x *FenceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_exchange_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FenceRequest.ProtoReflect.Descriptor instead.
+func (*FenceRequest) Descriptor() ([]byte, []int) {
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *FenceRequest) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *FenceRequest) GetHolder() uint32 {
+	if x != nil {
+		return x.Holder
+	}
+	return 0
+}
+
+func (x *FenceRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type FenceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FenceResponse) Reset() {
+	*x = FenceResponse{}
+	mi := &file_sync_wire_exchange_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FenceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FenceResponse) ProtoMessage() {}
+
+func (x *FenceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_exchange_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FenceResponse.ProtoReflect.Descriptor instead.
+func (*FenceResponse) Descriptor() ([]byte, []int) {
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{31}
+}
+
 var File_sync_wire_exchange_proto protoreflect.FileDescriptor
 
 const file_sync_wire_exchange_proto_rawDesc = "" +
@@ -2865,12 +2961,18 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x06flight\x18\x02 \x03(\rR\x06flight\x12\x14\n" +
 	"\x05views\x18\x03 \x03(\x03R\x05views\x12\x16\n" +
 	"\x06clicks\x18\x04 \x03(\x03R\x06clicks\x12!\n" +
-	"\fspent_micros\x18\x05 \x03(\x03R\vspentMicros2\xce\x03\n" +
+	"\fspent_micros\x18\x05 \x03(\x03R\vspentMicros\"Z\n" +
+	"\fFenceRequest\x12\x1a\n" +
+	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x16\n" +
+	"\x06holder\x18\x02 \x01(\rR\x06holder\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x0f\n" +
+	"\rFenceResponse2\x98\x04\n" +
 	"\bExchange\x12Q\n" +
 	"\bRegister\x12!.nearside.sync.v1.RegisterRequest\x1a\".nearside.sync.v1.RegisterResponse\x12E\n" +
 	"\x04Sync\x12\x1d.nearside.sync.v1.SyncRequest\x1a\x1e.nearside.sync.v1.SyncResponse\x12G\n" +
 	"\x05Watch\x12\x1e.nearside.sync.v1.WatchRequest\x1a\x1c.nearside.sync.v1.WatchEvent0\x01\x12K\n" +
 	"\x06HandIn\x12\x1f.nearside.sync.v1.HandInRequest\x1a .nearside.sync.v1.HandInResponse\x12H\n" +
+	"\x05Fence\x12\x1e.nearside.sync.v1.FenceRequest\x1a\x1f.nearside.sync.v1.FenceResponse\x12H\n" +
 	"\x05State\x12\x1e.nearside.sync.v1.StateRequest\x1a\x1f.nearside.sync.v1.StateResponse\x12H\n" +
 	"\x05Renew\x12\x1e.nearside.sync.v1.RenewRequest\x1a\x1f.nearside.sync.v1.RenewResponseB\x14Z\x12nearside/sync/wireb\x06proto3"
 
@@ -2887,7 +2989,7 @@ func file_sync_wire_exchange_proto_rawDescGZIP() []byte {
 }
 
 var file_sync_wire_exchange_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sync_wire_exchange_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_sync_wire_exchange_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_sync_wire_exchange_proto_goTypes = []any{
 	(SyncResponse_Status)(0), // 0: nearside.sync.v1.SyncResponse.Status
 	(*RegisterRequest)(nil),  // 1: nearside.sync.v1.RegisterRequest
@@ -2920,6 +3022,8 @@ var file_sync_wire_exchange_proto_goTypes = []any{
 	(*StateResponse)(nil),    // 28: nearside.sync.v1.StateResponse
 	(*Statement)(nil),        // 29: nearside.sync.v1.Statement
 	(*Counted)(nil),          // 30: nearside.sync.v1.Counted
+	(*FenceRequest)(nil),     // 31: nearside.sync.v1.FenceRequest
+	(*FenceResponse)(nil),    // 32: nearside.sync.v1.FenceResponse
 }
 var file_sync_wire_exchange_proto_depIdxs = []int32{
 	6,  // 0: nearside.sync.v1.RegisterResponse.keys:type_name -> nearside.sync.v1.TokenKey
@@ -2966,16 +3070,18 @@ var file_sync_wire_exchange_proto_depIdxs = []int32{
 	7,  // 41: nearside.sync.v1.Exchange.Sync:input_type -> nearside.sync.v1.SyncRequest
 	23, // 42: nearside.sync.v1.Exchange.Watch:input_type -> nearside.sync.v1.WatchRequest
 	25, // 43: nearside.sync.v1.Exchange.HandIn:input_type -> nearside.sync.v1.HandInRequest
-	27, // 44: nearside.sync.v1.Exchange.State:input_type -> nearside.sync.v1.StateRequest
-	4,  // 45: nearside.sync.v1.Exchange.Renew:input_type -> nearside.sync.v1.RenewRequest
-	2,  // 46: nearside.sync.v1.Exchange.Register:output_type -> nearside.sync.v1.RegisterResponse
-	19, // 47: nearside.sync.v1.Exchange.Sync:output_type -> nearside.sync.v1.SyncResponse
-	24, // 48: nearside.sync.v1.Exchange.Watch:output_type -> nearside.sync.v1.WatchEvent
-	26, // 49: nearside.sync.v1.Exchange.HandIn:output_type -> nearside.sync.v1.HandInResponse
-	28, // 50: nearside.sync.v1.Exchange.State:output_type -> nearside.sync.v1.StateResponse
-	5,  // 51: nearside.sync.v1.Exchange.Renew:output_type -> nearside.sync.v1.RenewResponse
-	46, // [46:52] is the sub-list for method output_type
-	40, // [40:46] is the sub-list for method input_type
+	31, // 44: nearside.sync.v1.Exchange.Fence:input_type -> nearside.sync.v1.FenceRequest
+	27, // 45: nearside.sync.v1.Exchange.State:input_type -> nearside.sync.v1.StateRequest
+	4,  // 46: nearside.sync.v1.Exchange.Renew:input_type -> nearside.sync.v1.RenewRequest
+	2,  // 47: nearside.sync.v1.Exchange.Register:output_type -> nearside.sync.v1.RegisterResponse
+	19, // 48: nearside.sync.v1.Exchange.Sync:output_type -> nearside.sync.v1.SyncResponse
+	24, // 49: nearside.sync.v1.Exchange.Watch:output_type -> nearside.sync.v1.WatchEvent
+	26, // 50: nearside.sync.v1.Exchange.HandIn:output_type -> nearside.sync.v1.HandInResponse
+	32, // 51: nearside.sync.v1.Exchange.Fence:output_type -> nearside.sync.v1.FenceResponse
+	28, // 52: nearside.sync.v1.Exchange.State:output_type -> nearside.sync.v1.StateResponse
+	5,  // 53: nearside.sync.v1.Exchange.Renew:output_type -> nearside.sync.v1.RenewResponse
+	47, // [47:54] is the sub-list for method output_type
+	40, // [40:47] is the sub-list for method input_type
 	40, // [40:40] is the sub-list for extension type_name
 	40, // [40:40] is the sub-list for extension extendee
 	0,  // [0:40] is the sub-list for field type_name
@@ -2992,7 +3098,7 @@ func file_sync_wire_exchange_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sync_wire_exchange_proto_rawDesc), len(file_sync_wire_exchange_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   30,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

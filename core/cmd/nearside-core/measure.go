@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,10 @@ import (
 	"nearside/core/postgres"
 	"nearside/core/publish"
 )
+
+// strandedAfter is the silence from which on what a holder holds counts as
+// stranded: restarts and short cuts are over by then.
+const strandedAfter = 5 * time.Minute
 
 // measure exposes the counters of the core's parts.
 func measure(o *ops.Ops, db *postgres.DB, publisher *publish.Publisher, api *admin.API, exchange *ingest.Stats, runner *jobs.Runner) {
@@ -49,6 +54,30 @@ func measure(o *ops.Ops, db *postgres.DB, publisher *publish.Publisher, api *adm
 		_, _, most := db.Connections()
 		return float64(most)
 	})
+	stranded := func(of func(*postgres.SetAside) int64) func(context.Context) (map[string]float64, error) {
+		return func(ctx context.Context) (map[string]float64, error) {
+			now := time.Now()
+			list, err := db.SetAside(ctx, now.Add(time.Hour)) // all: a region without any says 0
+			regions := map[string]float64{}
+			for i := range list {
+				n := 0.0
+				if now.Sub(list[i].SeenAt) > strandedAfter {
+					n = float64(of(&list[i]))
+				}
+				regions[list[i].Region] += n
+			}
+			return regions, err
+		}
+	}
+	o.Gauges("nearside_core_stranded_events", "Events that holders which were not heard for five minutes may still spend, and nobody else meanwhile.", "region",
+		stranded(func(s *postgres.SetAside) int64 { return s.Events }))
+	o.Gauges("nearside_core_stranded_micros", "What those events are worth, in micros.", "region",
+		stranded(func(s *postgres.SetAside) int64 { return s.Micros }))
+	o.Gauges("nearside_core_history_lost", "1 while this database is known to have forgotten history, and everything waits for nearside-core recover.", "of",
+		func(ctx context.Context) (map[string]float64, error) {
+			forgotten, err := db.Forgotten(ctx)
+			return map[string]float64{"database": map[bool]float64{true: 1}[forgotten]}, err
+		})
 	seconds := func(nanos *atomic.Int64) func() float64 {
 		return func() float64 { return time.Duration(nanos.Load()).Seconds() }
 	}

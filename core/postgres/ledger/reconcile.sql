@@ -1,4 +1,4 @@
--- Each budget against its leases, each flight's totals against its rollups, those
+-- Each budget against its leases, its refunds and what was counted as billed, each flight's totals against its rollups, those
 -- that are kept no longer included.
 WITH parts AS (
     SELECT budget, sum(granted - spent - returned)::bigint AS outstanding, sum(spent)::bigint AS spent, sum(velocity_milli)::bigint AS velocity
@@ -22,6 +22,22 @@ WITH parts AS (
         ('settled', b.settled - b.judged, coalesce(p.spent, 0)),
         ('velocity', b.velocity_milli, coalesce(p.velocity, 0))
     ) AS c (what, have, want)
+    UNION ALL
+    SELECT 'refunded', b.id, b.refunded, coalesce(r.units, 0)
+    FROM budgets b
+    LEFT JOIN (SELECT (kind::bigint << 56) | flight AS budget, sum(units)::bigint AS units FROM refunds GROUP BY flight, kind) r ON r.budget = b.id
+    UNION ALL
+    -- What was billed is what was counted. A flight that has sold views alone, or
+    -- clicks alone, has no other events in its account; one that has sold both
+    -- may have counted events in a time in which they were free.
+    SELECT 'billed', b.id, b.settled, CASE b.id >> 56 WHEN 1 THEN coalesce(s.views, 0) ELSE coalesce(s.clicks, 0) END
+    FROM budgets b
+    LEFT JOIN sums s ON s.flight = (b.id & 4294967295)
+    WHERE b.id >> 56 IN (1, 2)
+        -- the counts of what a recovery was told come with the next batches
+        AND NOT EXISTS (SELECT FROM holders h JOIN leases l ON l.holder = h.id AND l.budget = b.id WHERE h.batch < h.recovered)
+        AND (NOT EXISTS (SELECT FROM budgets o WHERE o.id = (b.id # (3::bigint << 56)))
+            OR b.settled > CASE b.id >> 56 WHEN 1 THEN coalesce(s.views, 0) ELSE coalesce(s.clicks, 0) END)
     UNION ALL
     SELECT c.what, coalesce(t.flight, s.flight), coalesce(c.have, 0), coalesce(c.want, 0)
     FROM flight_totals t

@@ -100,6 +100,9 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 	if e.keeper, err = keeper.Open(ctx, keep); err != nil {
 		return e, err
 	}
+	if err := writePID(s.StateDir); err != nil {
+		return e, err
+	}
 	up := uplink.Config{
 		Core: s.Core, JoinToken: s.joinToken, Region: s.Region, Node: s.Node, PublicURL: s.PublicURL,
 		Version: versionText(), Interval: s.ExchangeInterval, DrainFor: drainFor, Apply: e.apply, Log: log,

@@ -2,6 +2,9 @@
 // memory and from leased budgets, keeps views and clicks in its journal, and
 // exchanges with the core.
 //
+// nearside-edge drain has the edge that runs here give everything back and end;
+// nearside-edge fence is for one that could not.
+//
 // nearside-edge replay makes recorded decisions again, and serves nothing.
 //
 // Exit status: 0 when it was told to stop and has drained, 1 when it cannot go
@@ -53,6 +56,8 @@ func (e configError) Unwrap() error { return e.error }
 
 // commands are what the program does instead of serving, by its first argument.
 var commands = map[string]func(ctx context.Context, args []string, stdout io.Writer) error{
+	"drain":  drain,
+	"fence":  fence,
 	"replay": replay,
 }
 
@@ -67,7 +72,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	exited := false
 	parser, err := kong.New(&s,
 		kong.Name("nearside-edge"),
-		kong.Description("An edge of nearside: decides ads near their readers. Other commands: nearside-edge replay --help."),
+		kong.Description("An edge of nearside: decides ads near their readers. Other commands: nearside-edge drain, fence, replay, each with --help."),
 		kong.Vars{"version": versionText()},
 		kong.Configuration(yamlFile),
 		kong.Writers(stdout, stderr),

@@ -44,6 +44,8 @@ const (
 	ExchangeWatchProcedure = "/nearside.sync.v1.Exchange/Watch"
 	// ExchangeHandInProcedure is the fully-qualified name of the Exchange's HandIn RPC.
 	ExchangeHandInProcedure = "/nearside.sync.v1.Exchange/HandIn"
+	// ExchangeFenceProcedure is the fully-qualified name of the Exchange's Fence RPC.
+	ExchangeFenceProcedure = "/nearside.sync.v1.Exchange/Fence"
 	// ExchangeStateProcedure is the fully-qualified name of the Exchange's State RPC.
 	ExchangeStateProcedure = "/nearside.sync.v1.Exchange/State"
 	// ExchangeRenewProcedure is the fully-qualified name of the Exchange's Renew RPC.
@@ -62,6 +64,9 @@ type ExchangeClient interface {
 	// HandIn delivers the windows and late events of a fenced or closed holder.
 	// Authorization: the holder's own secret, or that of an open one of its region.
 	HandIn(context.Context, *wire.HandInRequest) (*wire.HandInResponse, error)
+	// Fence ends the holder's own right to spend, where its node is about to go
+	// and could not drain. Authorization: the holder's own secret.
+	Fence(context.Context, *wire.FenceRequest) (*wire.FenceResponse, error)
 	// State delivers a holder's statement to a core that lost history. Authorization:
 	// the holder's own secret, or a join token where the core no longer knows the holder.
 	State(context.Context, *wire.StateRequest) (*wire.StateResponse, error)
@@ -107,6 +112,12 @@ func NewExchangeClient(httpClient connect.HTTPClient, baseURL string, opts ...co
 			connect.WithSchema(exchangeMethods.ByName("HandIn")),
 			connect.WithClientOptions(opts...),
 		),
+		fence: connect.NewClient[wire.FenceRequest, wire.FenceResponse](
+			httpClient,
+			baseURL+ExchangeFenceProcedure,
+			connect.WithSchema(exchangeMethods.ByName("Fence")),
+			connect.WithClientOptions(opts...),
+		),
 		state: connect.NewClient[wire.StateRequest, wire.StateResponse](
 			httpClient,
 			baseURL+ExchangeStateProcedure,
@@ -128,6 +139,7 @@ type exchangeClient struct {
 	sync     *connect.Client[wire.SyncRequest, wire.SyncResponse]
 	watch    *connect.Client[wire.WatchRequest, wire.WatchEvent]
 	handIn   *connect.Client[wire.HandInRequest, wire.HandInResponse]
+	fence    *connect.Client[wire.FenceRequest, wire.FenceResponse]
 	state    *connect.Client[wire.StateRequest, wire.StateResponse]
 	renew    *connect.Client[wire.RenewRequest, wire.RenewResponse]
 }
@@ -164,6 +176,15 @@ func (c *exchangeClient) HandIn(ctx context.Context, req *wire.HandInRequest) (*
 	return nil, err
 }
 
+// Fence calls nearside.sync.v1.Exchange.Fence.
+func (c *exchangeClient) Fence(ctx context.Context, req *wire.FenceRequest) (*wire.FenceResponse, error) {
+	response, err := c.fence.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // State calls nearside.sync.v1.Exchange.State.
 func (c *exchangeClient) State(ctx context.Context, req *wire.StateRequest) (*wire.StateResponse, error) {
 	response, err := c.state.CallUnary(ctx, connect.NewRequest(req))
@@ -194,6 +215,9 @@ type ExchangeHandler interface {
 	// HandIn delivers the windows and late events of a fenced or closed holder.
 	// Authorization: the holder's own secret, or that of an open one of its region.
 	HandIn(context.Context, *wire.HandInRequest) (*wire.HandInResponse, error)
+	// Fence ends the holder's own right to spend, where its node is about to go
+	// and could not drain. Authorization: the holder's own secret.
+	Fence(context.Context, *wire.FenceRequest) (*wire.FenceResponse, error)
 	// State delivers a holder's statement to a core that lost history. Authorization:
 	// the holder's own secret, or a join token where the core no longer knows the holder.
 	State(context.Context, *wire.StateRequest) (*wire.StateResponse, error)
@@ -235,6 +259,12 @@ func NewExchangeHandler(svc ExchangeHandler, opts ...connect.HandlerOption) (str
 		connect.WithSchema(exchangeMethods.ByName("HandIn")),
 		connect.WithHandlerOptions(opts...),
 	)
+	exchangeFenceHandler := connect.NewUnaryHandlerSimple(
+		ExchangeFenceProcedure,
+		svc.Fence,
+		connect.WithSchema(exchangeMethods.ByName("Fence")),
+		connect.WithHandlerOptions(opts...),
+	)
 	exchangeStateHandler := connect.NewUnaryHandlerSimple(
 		ExchangeStateProcedure,
 		svc.State,
@@ -257,6 +287,8 @@ func NewExchangeHandler(svc ExchangeHandler, opts ...connect.HandlerOption) (str
 			exchangeWatchHandler.ServeHTTP(w, r)
 		case ExchangeHandInProcedure:
 			exchangeHandInHandler.ServeHTTP(w, r)
+		case ExchangeFenceProcedure:
+			exchangeFenceHandler.ServeHTTP(w, r)
 		case ExchangeStateProcedure:
 			exchangeStateHandler.ServeHTTP(w, r)
 		case ExchangeRenewProcedure:
@@ -284,6 +316,10 @@ func (UnimplementedExchangeHandler) Watch(context.Context, *wire.WatchRequest, *
 
 func (UnimplementedExchangeHandler) HandIn(context.Context, *wire.HandInRequest) (*wire.HandInResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nearside.sync.v1.Exchange.HandIn is not implemented"))
+}
+
+func (UnimplementedExchangeHandler) Fence(context.Context, *wire.FenceRequest) (*wire.FenceResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nearside.sync.v1.Exchange.Fence is not implemented"))
 }
 
 func (UnimplementedExchangeHandler) State(context.Context, *wire.StateRequest) (*wire.StateResponse, error) {

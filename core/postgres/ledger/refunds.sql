@@ -1,0 +1,5 @@
+SELECT id, flight, kind, units, micros, reason, actor, at
+FROM refunds
+WHERE flight = $1
+ORDER BY id DESC
+LIMIT 1000
