@@ -326,11 +326,12 @@ func nextSigner(dir string, roots *trust.Roots) (*trust.Authority, error) {
 	if err != nil || key == nil {
 		return nil, err
 	}
-	a, err := match(roots, key, "next.key")
-	if err != nil { // a rollover was cut off before ca.pem had the next one
-		return nil, nil
+	for _, cert := range roots.Certs {
+		if a, err := trust.ParseAuthority(cert, key); err == nil {
+			return a, nil
+		}
 	}
-	return a, nil
+	return nil, nil // a rollover was cut off before ca.pem had the next one
 }
 
 // Init makes an authority in a directory that has none.
