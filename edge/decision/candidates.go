@@ -43,6 +43,9 @@ func (l *list) clone() list {
 	return list{append([]uint32(nil), l.positions...), l.priority, append([]uint8(nil), l.priorities...), append([]int64(nil), l.factors...)}
 }
 
+// Has reports whether the candidates are those of a shape.
+func (set *Candidates) Has(shape Shape) bool { return set.shape == shape && shape != (Shape{}) }
+
 // Len is how many flights there are.
 func (set *Candidates) Len() int { return len(set.list.positions) }
 
@@ -120,7 +123,7 @@ func (c *Catalog) Candidates(s *Scratch) *Candidates {
 // same request into the scratch; candidates that are nil, of another shape or
 // of another catalog are not used.
 func (c *Catalog) DecideAmong(set *Candidates, r *Request, s *Scratch, now int64, seed uint64, out *Outcome) {
-	if set == nil || set.shape != s.shape || set.shape == (Shape{}) {
+	if set == nil || !set.Has(s.shape) {
 		c.Decide(r, s, now, seed, out)
 		return
 	}

@@ -100,12 +100,15 @@ type Flight struct {
 
 // Ad is an ad of one catalog.
 type Ad struct {
+	// What choosing reads, first and by value.
+	live      bool
+	ctrWeight int64   // what sampled_ctr adds to its weight; 0 where its flight does not want that
+	kinds     uint64  // types below 64, as bits
+	types     []int32 // indices in snapshot.AdTypes
+
 	*catalog.Ad
 	Index int // dense, from 0 on
 	Of    *Flight
-
-	types     []int32 // indices in snapshot.AdTypes
-	ctrWeight int64   // what sampled_ctr adds to its weight
 }
 
 // Compile builds the catalog of a snapshot, which it keeps and which must not
@@ -367,17 +370,33 @@ func (f *Flight) factorAt(publisherCTR float64) int64 {
 }
 
 func (b *builder) addAds() {
-	for i := range b.c.snapshot.Ads {
-		a := &Ad{Ad: &b.c.snapshot.Ads[i], Index: i}
+	ads := make([]Ad, len(b.c.snapshot.Ads))
+	for i := range ads {
+		a := &ads[i]
+		a.Ad, a.Index, a.live = &b.c.snapshot.Ads[i], i, b.c.snapshot.Ads[i].Live
 		a.Of = b.c.flightIDs[a.Flight]
 		for _, id := range a.AdTypes {
-			a.types = append(a.types, int32(b.byID.types[id]))
+			t := int32(b.byID.types[id])
+			a.types = append(a.types, t)
+			if t < 64 {
+				a.kinds |= 1 << t
+			}
 		}
-		a.ctrWeight = step(a.SampledCTR, ctrSteps)
+		if a.Of.PrioritizeAdsCTR {
+			a.ctrWeight = step(a.SampledCTR, ctrSteps)
+		}
 		a.Of.Ads = append(a.Of.Ads, a)
 		b.c.adSlugs[a.Slug] = a
 		b.c.adIDs[a.ID] = a
 	}
+}
+
+// is reports whether the ad is of a type, by index; −1 is none.
+func (a *Ad) is(adType int32) bool {
+	if uint32(adType) < 64 {
+		return a.kinds&(1<<adType) != 0
+	}
+	return contains(a.types, adType)
 }
 
 // threshold gives a weight to values from a limit on.

@@ -118,14 +118,14 @@ func (f *Flight) refusesClient(r *Request) Reason {
 func (q *query) chooseAd(seed uint64, out *Outcome) {
 	total := int64(0)
 	for _, a := range out.Flight.Ads {
-		if a.Live {
+		if a.live {
 			_, weight := q.weighAd(a)
 			total += weight
 		}
 	}
 	drawn := draw(seed, adDraw, total)
 	for _, a := range out.Flight.Ads {
-		if !a.Live {
+		if !a.live {
 			continue
 		}
 		placement, weight := q.weighAd(a)
@@ -141,13 +141,10 @@ func (q *query) chooseAd(seed uint64, out *Outcome) {
 // weight is 0 if it matches none.
 func (q *query) weighAd(a *Ad) (placement int, weight int64) {
 	for i, p := range q.placements {
-		if p.adType < 0 || !contains(a.types, p.adType) {
+		if !a.is(p.adType) {
 			continue
 		}
-		weight := p.priority
-		if a.Of.PrioritizeAdsCTR {
-			weight += a.ctrWeight
-		}
+		weight := p.priority + a.ctrWeight
 		if q.page != nil {
 			if similarity, known := q.page.similarities[a.ID]; known {
 				weight += step(similarity, similaritySteps)

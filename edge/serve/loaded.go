@@ -92,6 +92,33 @@ func newCandidates() (*ristretto.Cache[uint64, *decision.Candidates], error) {
 	})
 }
 
+// recentCandidates stand before the cache and answer for the shapes that were
+// asked for last, in a load and a comparison.
+type recentCandidates [1 << 12]atomic.Pointer[decision.Candidates]
+
+// maxRecent is how large, in bytes, candidates may be that are kept here besides
+// those in the cache.
+const maxRecent = 8 << 10
+
+func (r *recentCandidates) get(shape decision.Shape) *decision.Candidates {
+	if set := r[shape.Low%uint64(len(r))].Load(); set != nil && set.Has(shape) {
+		return set
+	}
+	return nil
+}
+
+func (r *recentCandidates) put(shape decision.Shape, set *decision.Candidates) {
+	if set.Cost() <= maxRecent {
+		r[shape.Low%uint64(len(r))].Store(set)
+	}
+}
+
+func (r *recentCandidates) clear() {
+	for i := range r {
+		r[i].Store(nil)
+	}
+}
+
 // chooseAd chooses an ad, with candidates from the cache where requests of this
 // shape have come before.
 func (s *Server) chooseAd(w *work, l *loaded, now int64, seed uint64) {
@@ -104,10 +131,14 @@ func (s *Server) chooseAd(w *work, l *loaded, now int64, seed uint64) {
 		return
 	}
 	shape := l.catalog.Shape(&w.request, &w.scratch, now)
-	set, ok := s.candidates.Get(shape.Low)
-	if !ok {
-		set = l.catalog.Candidates(&w.scratch)
-		s.candidates.Set(shape.Low, set, set.Cost())
+	set := s.recent.get(shape)
+	if set == nil {
+		var ok bool
+		if set, ok = s.candidates.Get(shape.Low); !ok || !set.Has(shape) {
+			set = l.catalog.Candidates(&w.scratch)
+			s.candidates.Set(shape.Low, set, set.Cost())
+		}
+		s.recent.put(shape, set)
 	}
 	l.catalog.DecideAmong(set, &w.request, &w.scratch, now, seed, &w.outcome)
 }

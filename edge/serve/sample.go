@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,10 @@ const (
 	samplePause = 60_000 // milliseconds at the most, also for a clock that went back
 )
 
+// A decision whose candidates are nearly all on pace refuses a hundred flights.
+// Of more than mostNoted, one in so many is counted, as that many.
+const mostNoted = 16
+
 type sampler struct {
 	next  atomic.Int64 // when, unix milliseconds
 	since atomic.Int64 // decisions
@@ -25,11 +30,16 @@ type sampler struct {
 // noteRefusals counts what the decision in w refused on its way. Where the gate
 // refused, or the request names its ad, nothing is said about flights.
 func (s *Server) noteRefusals(w *work, l *loaded, now int64) {
-	for _, refused := range w.scratch.Refused() {
-		s.tally.Refusal(refused.Flight.ID, uint8(refused.Reason))
-	}
+	noteSome(s.tally, w.scratch.Refused())
 	if out := &w.outcome; !out.Forced && out.Reason != decision.MultiplePlacements && out.Reason != decision.MobileIgnored {
 		s.sampleRefusals(w, l, now)
+	}
+}
+
+func noteSome(tally Tally, refused []decision.Refusal) {
+	each := max(1, (len(refused)+mostNoted-1)/mostNoted)
+	for i := rand.IntN(each); i < len(refused); i += each {
+		tally.Refusals(refused[i].Flight.ID, uint8(refused[i].Reason), int64(each))
 	}
 }
 

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"nearside/edge/decision"
+	"nearside/sync/catalog"
 )
 
 // A sample stands for all decisions since the one before.
@@ -39,5 +42,43 @@ func TestSampledRefusals(t *testing.T) {
 	w.offer(ask1)
 	if refusals() == before {
 		t.Error("no sample after the clock went back")
+	}
+}
+
+// noted counts what is told of each flight.
+type noted struct {
+	silentTally
+	told int
+	n    map[uint32]int64
+}
+
+func (t *noted) Refusals(flight uint32, _ uint8, n int64) {
+	t.told++
+	t.n[flight] += n
+}
+
+func TestManyRefusalsAreCountedByAFew(t *testing.T) {
+	for _, row := range []struct{ refused, most int }{{0, 0}, {1, 1}, {15, 15}, {16, 16}, {17, 16}, {100, 16}, {1000, 16}} {
+		tally := &noted{n: map[uint32]int64{}}
+		refused := make([]decision.Refusal, row.refused)
+		for i := range refused {
+			refused[i] = decision.Refusal{Flight: &decision.Flight{Flight: &catalog.Flight{ID: uint32(i)}}, Reason: decision.Lease}
+		}
+		const times = 2000
+		for range times {
+			before := tally.told
+			noteSome(tally, refused)
+			if told := tally.told - before; told > row.most+1 {
+				t.Fatalf("of %d refusals %d were counted one by one, want at most %d", row.refused, told, row.most)
+			}
+		}
+		total := int64(0)
+		for _, n := range tally.n {
+			total += n
+		}
+		want := float64(times * row.refused)
+		if float64(total) < 0.97*want || float64(total) > 1.03*want || len(tally.n) != row.refused {
+			t.Errorf("%d refusals %d times: %d counted, of %d flights", row.refused, times, total, len(tally.n))
+		}
 	}
 }

@@ -101,6 +101,7 @@ type Server struct {
 	loaded      atomic.Pointer[loaded]
 	operators   atomic.Pointer[[][32]byte]
 	candidates  *ristretto.Cache[uint64, *decision.Candidates]
+	recent      recentCandidates
 	stats       Stats
 	stickies    stickies
 	frequencies frequencies
@@ -201,7 +202,8 @@ func (s *Server) Apply(c *decision.Catalog) {
 		s.log.Warn("ad types with a broken template use the built-in one", "version", c.Version(), "ad_types", bad)
 	}
 	s.loaded.Store(l)
-	s.candidates.Clear() // they would keep the catalog before alive
+	s.candidates.Clear() // nobody asks for those of the catalog before
+	s.recent.clear()
 }
 
 // Version is that of the catalog in force, 0 where there is none.

@@ -39,7 +39,8 @@ func (a Agent) Recognized() bool { return a.OS > OtherOS && a.Browser > OtherBro
 type Agents struct {
 	parser   *uaparser.Parser
 	crawlers crawlers
-	cache    *ristretto.Cache[uint64, Agent]
+	cache    *ristretto.Cache[uint64, *kept[Agent]]
+	recent   recent[Agent]
 	seed     maphash.Seed // so that nobody outside can make two agents collide
 	budget   budget
 }
@@ -54,7 +55,7 @@ func NewAgents() (*Agents, error) {
 	if err != nil {
 		return nil, err
 	}
-	cache, err := ristretto.NewCache(&ristretto.Config[uint64, Agent]{
+	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *kept[Agent]]{
 		NumCounters: 10 * maxAgents, MaxCost: maxAgents, BufferItems: 64, IgnoreInternalCost: true,
 	})
 	if err != nil {
@@ -77,16 +78,21 @@ func (a *Agents) Of(ua []byte, now time.Time) Agent {
 		return Agent{}
 	}
 	key := maphash.Bytes(a.seed, ua)
-	if agent, ok := a.cache.Get(key); ok {
-		return agent
+	if k := a.recent.get(key); k != nil {
+		return k.value
+	}
+	if k, ok := a.cache.Get(key); ok {
+		a.recent.put(k)
+		return k.value
 	}
 	if !a.budget.take(now) {
 		return Agent{}
 	}
-	var agent Agent
-	a.budget.spend(processorTime(func() { agent = a.judge(string(ua)) }))
-	a.cache.Set(key, agent, 1)
-	return agent
+	k := &kept[Agent]{key: key}
+	a.budget.spend(processorTime(func() { k.value = a.judge(string(ua)) }))
+	a.cache.Set(key, k, 1)
+	a.recent.put(k)
+	return k.value
 }
 
 func (a *Agents) judge(ua string) Agent {

@@ -26,8 +26,9 @@ type Place struct {
 
 // Places looks addresses up. Close releases it.
 type Places struct {
-	db    *maxminddb.Reader
-	cache *ristretto.Cache[uint64, Place] // by the record's offset in the database
+	db     *maxminddb.Reader
+	cache  *ristretto.Cache[uint64, *kept[Place]] // by the record's offset in the database
+	recent recent[Place]
 }
 
 // OpenPlaces opens the MMDB file, or the built-in database where the name is
@@ -52,7 +53,7 @@ func placesOf(buf []byte) (*Places, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open geo database: %w", err)
 	}
-	cache, err := ristretto.NewCache(&ristretto.Config[uint64, Place]{
+	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *kept[Place]]{
 		NumCounters: 10 * maxPlaces, MaxCost: maxPlaces, BufferItems: 64, IgnoreInternalCost: true,
 	})
 	if err != nil {
@@ -110,8 +111,12 @@ func (p *Places) Of(addr netip.Addr) Place {
 		return Place{}
 	}
 	key := uint64(res.Offset())
-	if place, ok := p.cache.Get(key); ok {
-		return place
+	if k := p.recent.get(key); k != nil {
+		return k.value
+	}
+	if k, ok := p.cache.Get(key); ok {
+		p.recent.put(k)
+		return k.value
 	}
 	return p.decode(res, key)
 }
@@ -134,7 +139,9 @@ func (p *Places) decode(res maxminddb.Result, key uint64) Place {
 	if len(r.Subdivisions) > 0 && len(r.Subdivisions[0].ISOCode) <= len(place.State) {
 		copy(place.State[:], r.Subdivisions[0].ISOCode)
 	}
-	p.cache.Set(key, place, 1)
+	k := &kept[Place]{key, place}
+	p.cache.Set(key, k, 1)
+	p.recent.put(k)
 	return place
 }
 
