@@ -545,5 +545,4 @@ func TestDecisionAllocates(t *testing.T) {
 type silentTally struct{}
 
 func (silentTally) Decision(uint32, [2]byte, uint32) {}
-func (silentTally) Refusal(uint32, uint8)            {}
 func (silentTally) Refusals(uint32, uint8, int64)    {}

@@ -73,7 +73,6 @@ type Judge interface {
 // Tally counts for reports. It neither blocks nor allocates.
 type Tally interface {
 	Decision(publisher uint32, country [2]byte, flight uint32)
-	Refusal(flight uint32, reason uint8)
 	Refusals(flight uint32, reason uint8, n int64)
 }
 

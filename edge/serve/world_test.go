@@ -267,12 +267,6 @@ func (t *tally) Decision(publisher uint32, country [2]byte, flight uint32) {
 	t.mu.Unlock()
 }
 
-func (t *tally) Refusal(flight uint32, reason uint8) {
-	t.mu.Lock()
-	t.refusals[fmt.Sprintf("%d/%s", flight, decision.Reason(reason))]++
-	t.mu.Unlock()
-}
-
 func (t *tally) Refusals(flight uint32, reason uint8, n int64) {
 	t.mu.Lock()
 	t.refusals[fmt.Sprintf("%d/%s", flight, decision.Reason(reason))] += int(n)

@@ -18,7 +18,7 @@ const (
 )
 
 // Tally counts decisions and refusals for reports, which may be lost: a crash
-// loses those of the last interval. Decision and Refusal take a lock for a few
+// loses those of the last interval. Decision and Refusals take a lock for a few
 // nanoseconds and do not allocate once their maps have grown.
 type Tally struct {
 	names  []string // of reasons
@@ -85,14 +85,6 @@ func (s *shard) add(key decisionKey, d decided) {
 	s.decisions[key] = decided{have.decisions + d.decisions, have.offers + d.offers}
 }
 
-// Refusal counts one refusal of a flight; 0 is about no flight in particular.
-func (t *Tally) Refusal(flight uint32, reason uint8) {
-	s := &t.shards[flight%shards]
-	s.mu.Lock()
-	s.refuse(refusalKey{flight, reason}, 1)
-	s.mu.Unlock()
-}
-
 func (s *shard) refuse(key refusalKey, n int64) {
 	if _, ok := s.refusals[key]; !ok && len(s.refusals) >= 2*maxKeys {
 		s.dropped += n
@@ -101,7 +93,8 @@ func (s *shard) refuse(key refusalKey, n int64) {
 	s.refusals[key] += n
 }
 
-// Refusals counts n refusals of a flight for one reason, as a sample found them.
+// Refusals counts n refusals of a flight for one reason; flight 0 is about none in
+// particular.
 func (t *Tally) Refusals(flight uint32, reason uint8, n int64) {
 	s := &t.shards[flight%shards]
 	s.mu.Lock()

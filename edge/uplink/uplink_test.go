@@ -866,7 +866,7 @@ func TestTallyReachesTheCoreOnce(t *testing.T) {
 		})
 		for i := range 10 {
 			e.tally.Decision(1, [2]byte{'D', 'E'}, uint32(i%2)*flight)
-			e.tally.Refusal(flight, 1)
+			e.tally.Refusals(flight, 1, 1)
 		}
 		pass(10 * time.Second)
 		s.core.Do(func() {
@@ -884,7 +884,7 @@ func TestTallyIsBoundedAndDoesNotAllocate(t *testing.T) {
 	tally := NewTally([]string{"none"}, 9)
 	for i := range uint32(300_000) {
 		tally.Decision(i, [2]byte{'D', 'E'}, i%7)
-		tally.Refusal(i, 0)
+		tally.Refusals(i, 0, 1)
 	}
 	if tally.Dropped() == 0 {
 		t.Error("a tally without bounds")
@@ -894,7 +894,7 @@ func TestTallyIsBoundedAndDoesNotAllocate(t *testing.T) {
 			t.Errorf("shard %d has %d keys", i, n)
 		}
 	}
-	if n := testing.AllocsPerRun(1000, func() { tally.Decision(1, [2]byte{'D', 'E'}, 3); tally.Refusal(3, 0) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { tally.Decision(1, [2]byte{'D', 'E'}, 3); tally.Refusals(3, 0, 1) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
