@@ -24,7 +24,7 @@ SHORT  = $(shell $(GO) list ./... | grep -v -e '^nearside/dev/e2e' -e '^nearside
 PLAIN := ./dev/simulation ./edge/serve
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test afresh need vet lint unit e2e simulate simulate-nightly mutate bench drill latency fuzz dist generate geo terraform-test clean
+.PHONY: help build run torture test afresh need vet lint unit e2e simulate simulate-nightly mutate bench drill latency fuzz dist generate geo terraform-test clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ unit: $(LINT) ## the tests that start no world
 e2e: ## the tests that drive the real binaries
 	$(TEST) --verbose -- -race -timeout 15m -count=1 -p 1 $(E2E)
 	$(TEST) --verbose -- -timeout 15m -count=1 ./dev/drill
+
+torture: ## kill real Postgres and real edges TIMES (100) times under load, and fill a disk (root)
+	$(GO) test ./dev/e2e -run 'TestTorture' -count=1 -v -timeout 0 -torture=$(or $(TIMES),100)
 
 simulate-nightly: ## 1 000 000 seeds (SEEDS); stopped, it goes on where it was
 	@mkdir -p bin
