@@ -17,14 +17,14 @@ install  = GOBIN=$(@D) $(GO) install $(1)@$(patsubst $(@F)-%,%,$(notdir $(@D)))
 
 # What may take long runs apart from the rest, so that it has the machine to itself.
 E2E   := ./dev/e2e/...
-SHORT  = $(shell $(GO) list ./... | grep -v -e '^nearside/dev/e2e' -e '^nearside/dev/drill$$' -e '^nearside/dev/simulation$$')
+SHORT  = $(shell $(GO) list ./... | grep -v -e '^nearside/dev/e2e' -e '^nearside/dev/drill$$' -e '^nearside/dev/simulation$$' -e '^nearside/dev/pacing$$')
 
-# What runs without the race detector: the simulation is one goroutine, and
+# What runs without the race detector: the simulations take long enough, and
 # under the detector pools forget, so that allocations cannot be counted.
-PLAIN := ./dev/simulation ./edge/serve
+PLAIN := ./dev/simulation ./dev/pacing ./edge/serve
 
 .DEFAULT_GOAL := help
-.PHONY: help build run torture test afresh need vet lint unit e2e simulate simulate-nightly mutate bench drill latency fuzz dist generate geo terraform-test clean
+.PHONY: help build run torture test afresh need vet lint unit e2e simulate simulate-nightly mutate plots bench drill latency fuzz dist generate geo terraform-test clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ simulate: ## SEEDS (1000) simulated worlds that break, beginning with seed FROM 
 
 mutate: ## break one guard at a time; the simulation must notice (writes docs/proof.md)
 	$(GO) run ./dev/simulation/mutate $(if $(ONLY),-only '$(ONLY)',-write)
+
+plots: ## a day of 200 flights, plan against delivery (writes docs/pacing.md and its pictures; some minutes)
+	$(GO) run ./dev/pacing/plots
 
 # Two targets at a time with one worker each: as much searching, in half the time.
 FUZZTIME ?= 10s

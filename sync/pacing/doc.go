@@ -47,8 +47,8 @@
 // the pace at which all holders together would be on plan in a minute; each
 // takes its share of it as its rate, by Steer, every five seconds a part of the
 // way. Release is the credit that grows at this rate and is paid for by what the
-// holder spends: a token bucket of a unit, or five seconds of its rate where that
-// is more. So what was released in all never falls and has no steps, at the
+// holder spends: a token bucket of two units, or five seconds of its rate where
+// that is more. So what was released in all never falls and has no steps, at the
 // borders of intervals neither; and what was missed comes back at no more than
 // Haste times the pace that is needed from there, never in a burst.
 //

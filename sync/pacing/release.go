@@ -147,6 +147,7 @@ const (
 
 	gain    = 0.3   // of the way to where the rate should be, each time
 	reserve = 5     // seconds of its rate that a holder may save up
+	least   = 2     // units that it may save up in any case, so that two can be out at once
 	longest = 5_000 // milliseconds that count as passed at once
 )
 
@@ -218,7 +219,7 @@ func (r *Release) Grow(waiting float64, spent, now int64) float64 {
 	r.at = now
 	r.credit -= float64(max(spent-r.spent, 0))
 	r.spent = spent
-	saved := max(1, reserve*r.rate)
+	saved := max(least, reserve*r.rate)
 	if most := waiting + saved; r.credit < most {
 		r.credit = min(r.credit+r.rate*float64(passed)/1000, most)
 	}

@@ -105,7 +105,7 @@ func TestReleaseNeverFalls(t *testing.T) {
 			if rapid.Bool().Draw(t, "spend") {
 				spent += rapid.Int64Range(0, 20).Draw(t, "units")
 			}
-			debt := max(1, reserve*r.Rate())
+			debt := max(least, reserve*r.Rate())
 			credit := r.Grow(rapid.Float64Range(0, 30).Draw(t, "waiting"), spent, now)
 			let := float64(spent) + credit
 			if let < total-1e-6 {
