@@ -24,7 +24,11 @@ const (
 // Fill computes which share of each live paid flight's views, of all its life,
 // its countries, geo regions and publishers had.
 func (l *Learner) Fill(ctx context.Context, now time.Time) (string, error) {
-	shares, err := l.db.Queries().TrafficShares(ctx, MostShares)
+	var shares []query.TrafficSharesRow
+	err := l.db.InLargeSnapshot(ctx, func(q *query.Queries) (err error) {
+		shares, err = q.TrafficShares(ctx, MostShares)
+		return err
+	})
 	if err != nil {
 		return "", fmt.Errorf("share out views: %w", err)
 	}

@@ -502,12 +502,32 @@ func TestNights(t *testing.T) {
 	}
 }
 
-// decisions adds n decisions, of which offers are of a flight, to an hour.
-func (w *world) decisions(at time.Time, flight string, n, offers int64) {
+// asked is what came in one hour: decisions, offers among them of the flight
+// waves, and how often that was refused because it was on pace.
+type asked struct{ decisions, offers, onPace int64 }
+
+// weeks replaces what was decided, from a day's start until now.
+func (w *world) weeks(from string, of func(hour time.Time) asked) {
 	w.Helper()
+	w.sql("TRUNCATE decision_counts, refusals")
+	var hours []time.Time
+	var none, offers, onPace []int64
+	for at := clock(from + " 00:00"); at.Before(w.now); at = at.Add(time.Hour) {
+		n := of(at)
+		if n.decisions == 0 {
+			continue
+		}
+		hours = append(hours, at)
+		none, offers, onPace = append(none, n.decisions-n.offers), append(offers, n.offers), append(onPace, n.onPace)
+	}
 	w.sql(`INSERT INTO decision_counts (hour, region, publisher, country, flight, decisions, offers)
-		VALUES ($1, 'eu', $2, 'NL', 0, $3, 0), ($1, 'eu', $2, 'NL', $4, $5, $5)`,
-		at, w.ids["site"], n-offers, w.ids[flight], offers)
+		SELECT hour, 'eu', $1::integer, 'NL', 0, n, 0 FROM unnest($3::timestamptz[], $4::bigint[]) AS r (hour, n)
+		UNION ALL SELECT hour, 'eu', $1::integer, 'NL', $2::integer, n, n FROM unnest($3::timestamptz[], $5::bigint[]) AS r (hour, n)`,
+		w.ids["site"], w.ids["waves"], hours, none, offers)
+	w.sql(`INSERT INTO refusals (hour, region, flight, reason, n)
+		SELECT hour, 'eu', $1::integer, 'on_pace', n FROM unnest($2::timestamptz[], $3::bigint[]) AS r (hour, n)
+		UNION ALL SELECT hour, 'eu', $1::integer, 'include_countries', 100000 * extract(hour FROM hour)::bigint FROM unnest($2::timestamptz[]) AS hour`,
+		w.ids["waves"], hours, onPace)
 }
 
 // demand says the weights of a few hours of a flight in the catalog; a flat
@@ -566,16 +586,8 @@ func TestDemand(t *testing.T) {
 		{"one day only: nothing about the other days", day, scaled(night, 4), none, "2026-03-29",
 			"Mon 03:00 1000, Mon 12:00 1000, Tue 12:00 1000, Sun 03:00 1227", ""},
 	} {
-		w.sql("TRUNCATE decision_counts, refusals, demands")
-		for at := clock(c.from + " 00:00"); at.Before(w.now); at = at.Add(time.Hour) {
-			if n := c.requests(at); n > 0 {
-				w.decisions(at, "waves", n, c.offers(at))
-			}
-			if n := c.onPace(at); n > 0 {
-				w.sql("INSERT INTO refusals (hour, region, flight, reason, n) VALUES ($1, 'eu', $2, 'on_pace', $3), ($1, 'eu', $2, 'include_countries', 100000)",
-					at, w.ids["waves"], n)
-			}
-		}
+		w.sql("TRUNCATE demands")
+		w.weeks(c.from, func(at time.Time) asked { return asked{c.requests(at), c.offers(at), c.onPace(at)} })
 		w.learn(w.learner.Demand)
 		if got := w.demand("waves"); got != c.waves {
 			t.Errorf("%s: waves %s\nwant %s", c.about, got, c.waves)
@@ -608,14 +620,12 @@ func TestDemandNights(t *testing.T) {
 		{"now one does", 1000, true, true},
 	} {
 		w.sql("UPDATE flights SET pacing = $1 WHERE slug = 'waves'", map[bool]string{true: "traffic", false: "even"}[night.traffic])
-		w.sql("TRUNCATE decision_counts")
-		for at := clock("2026-03-02 00:00"); at.Before(w.now); at = at.Add(time.Hour) {
-			n := int64(100)
+		w.weeks("2026-03-02", func(at time.Time) asked {
 			if at.Hour() == 12 {
-				n = night.noon
+				return asked{decisions: night.noon}
 			}
-			w.decisions(at, "waves", n, 0)
-		}
+			return asked{decisions: 100}
+		})
 		before := w.version()
 		said := w.learn(w.learner.Demand)
 		if made := w.version() - before; made != map[bool]int64{true: 1}[night.version] {

@@ -30,6 +30,18 @@ func (db *DB) InSnapshot(ctx context.Context, f func(q *query.Queries) error) er
 	return pgx.BeginTxFunc(ctx, db.pool, options, func(tx pgx.Tx) error { return f(query.New(tx)) })
 }
 
+// InLargeSnapshot is InSnapshot for queries that sum up much: each of their
+// steps may take up to 64 MB before it goes to disk. Jobs use it, which run alone.
+func (db *DB) InLargeSnapshot(ctx context.Context, f func(q *query.Queries) error) error {
+	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	return pgx.BeginTxFunc(ctx, db.pool, options, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL work_mem = '64MB'"); err != nil {
+			return err
+		}
+		return f(query.New(tx))
+	})
+}
+
 // Listen reports notifications on the channels to heard until ctx ends or the
 // connection breaks; ready is called once it listens. What was notified before
 // that, or between two calls, is not told: look at the database in ready.

@@ -45,23 +45,21 @@ SET ctr = excluded.ctr, views = excluded.views, clicks = excluded.clicks, sample
 -- Of all views of each live paid flight: what its publishers, countries and geo
 -- regions had. The largest 20 of each kind from a hundredth up, and whatever
 -- has a cap.
-WITH sums AS (
+WITH sums AS ( -- by publisher, where country is null, and by country
     SELECT r.flight, r.publisher, r.country, sum(r.views) AS views
     FROM rollups r
     JOIN flights f ON f.id = r.flight AND f.live AND f.hidden_at IS NULL
     JOIN campaigns c ON c.id = f.campaign AND c.campaign_type = 'paid'
-    GROUP BY r.flight, r.publisher, r.country
+    GROUP BY GROUPING SETS ((r.flight, r.publisher), (r.flight, r.country))
 ), totals AS (
-    SELECT flight, sum(views) AS views FROM sums GROUP BY flight HAVING sum(views) > 0
+    SELECT flight, sum(views) AS views FROM sums WHERE country IS NULL GROUP BY flight HAVING sum(views) > 0
 ), parts AS (
-    SELECT s.flight, 'publishers' AS kind, p.slug AS name, sum(s.views) AS views
+    SELECT s.flight, 'publishers' AS kind, p.slug AS name, s.views
     FROM sums s JOIN publishers p ON p.id = s.publisher
-    GROUP BY s.flight, p.slug
     UNION ALL
-    SELECT s.flight, 'countries', s.country, sum(s.views)
+    SELECT s.flight, 'countries', s.country, s.views
     FROM sums s
     WHERE s.country ~ '^[A-Z]{2}$'
-    GROUP BY s.flight, s.country
     UNION ALL
     SELECT s.flight, 'regions', g.slug, sum(s.views)
     FROM sums s JOIN geo_regions g ON s.country = ANY(g.countries)
