@@ -209,7 +209,8 @@ func (conf *Config) edge(ctx context.Context, size size) (_ []Result, rss float6
 	defer func() { err = errors.Join(err, w.stop()) }()
 	edge := w.edge
 	const connections = 64
-	warm, err := drive(ctx, edge.addr, inTurn(requests), connections, conf.Each)
+	// What is measured are requests of shapes that were seen before.
+	warm, err := drive(ctx, edge.addr, rounds(requests, 3), connections, time.Minute)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -81,6 +81,20 @@ func TestWritesATableAndAFile(t *testing.T) {
 	}
 }
 
+func TestRoundsEnd(t *testing.T) {
+	var sent []string
+	for s := rounds([][]byte{[]byte("a"), []byte("b")}, 2); ; {
+		request := s.next()
+		if request == nil {
+			break
+		}
+		sent = append(sent, string(request))
+	}
+	if got := strings.Join(sent, ""); got != "abab" {
+		t.Errorf("sent %s, want abab", got)
+	}
+}
+
 // The client must count what the server answered, or every ratio is wrong.
 func TestTheClientCountsWhatIsAnswered(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")

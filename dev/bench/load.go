@@ -44,6 +44,18 @@ func inTurn(requests [][]byte) script {
 	}}
 }
 
+// rounds sends each of the requests so many times.
+func rounds(requests [][]byte, times int) script {
+	turn, left := inTurn(requests), times*len(requests)
+	return script{next: func() []byte {
+		if left == 0 {
+			return nil
+		}
+		left--
+		return turn.next()
+	}}
+}
+
 // drive follows the script over so many kept-alive connections for the given
 // time, or until there is nothing left to send. Any answer but 200 ends it with
 // an error.
