@@ -20,8 +20,9 @@ import (
 // arrived. Where something has (a database that is older than its partitions,
 // or an edge whose clock is far ahead), the range is left to default for good:
 // nothing is moved. Making one looks through default once under a lock that
-// holds up who writes to it (a second or so for 10 million rows); it waits for
-// that lock at most lockTime and is tried again at the next run.
+// holds up who uses it: 0.9 s for 2 million rows on an overloaded machine, and
+// nothing where default is empty. It waits for that lock at most lockTime and is
+// tried again at the next run.
 type Partitions struct {
 	Table  string
 	Column string

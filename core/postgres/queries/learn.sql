@@ -3,6 +3,11 @@
 -- name: ClickSamples :many
 -- Views and clicks since an hour: on paid campaigns at each publisher that
 -- allows them, of each live flight, of each live ad of one.
+--
+-- Plan, at 10 million rollups in 12 months of 1000 flights: a parallel scan of
+-- the one or two months that the window touches (850 000 rows) into a hash
+-- aggregate of 4 MB, and hash joins of its 14 000 groups. 0.6 to 1.2 s on 2
+-- processors that were busy with other things.
 WITH sums AS (
     SELECT r.publisher, r.flight, r.ad, sum(r.views) AS views, sum(r.clicks) AS clicks
     FROM rollups r
@@ -45,6 +50,12 @@ SET ctr = excluded.ctr, views = excluded.views, clicks = excluded.clicks, sample
 -- Of all views of each live paid flight: what its publishers, countries and geo
 -- regions had. The largest 20 of each kind from a hundredth up, and whatever
 -- has a cap.
+--
+-- Plan, at 10 million rollups: one scan of all months, as the fill is of a
+-- flight's whole life, joined by hash with the flights that count, into a hash
+-- aggregate of 12 MB with both groupings in the same pass; nothing goes to
+-- disk. Grouping sets are not done in parallel: one processor, once a night;
+-- 58 s on a machine with 17 runnable processes for each processor.
 WITH sums AS ( -- by publisher, where country is null, and by country
     SELECT r.flight, r.publisher, r.country, sum(r.views) AS views
     FROM rollups r
@@ -100,6 +111,10 @@ ORDER BY hour;
 -- Flights whose curve is used, with what was seen of them in each hour of a
 -- week (from Monday 00:00 UTC): offers, and refusals of requests that they
 -- matched.
+--
+-- Plan, at 10 million decision counts: a scan of the one or two months of the
+-- window (770 000 rows), joined by hash with the flights, into hash aggregates
+-- of 7 MB. With RequestsByHour, which does the same in parallel, 1.4 to 1.8 s.
 WITH wanted AS (
     SELECT id, start_date, targeting FROM flights WHERE live AND hidden_at IS NULL AND pacing = 'traffic'
 ), seen AS (

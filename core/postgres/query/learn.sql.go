@@ -91,6 +91,11 @@ type ClickSamplesRow struct {
 // What is learnt from what was counted. docs/ad-ops.md says how; core/learn why.
 // Views and clicks since an hour: on paid campaigns at each publisher that
 // allows them, of each live flight, of each live ad of one.
+//
+// Plan, at 10 million rollups in 12 months of 1000 flights: a parallel scan of
+// the one or two months that the window touches (850 000 rows) into a hash
+// aggregate of 4 MB, and hash joins of its 14 000 groups. 0.6 to 1.2 s on 2
+// processors that were busy with other things.
 func (q *Queries) ClickSamples(ctx context.Context, since time.Time, least int64) ([]ClickSamplesRow, error) {
 	rows, err := q.db.Query(ctx, clickSamples, since, least)
 	if err != nil {
@@ -155,6 +160,10 @@ type DemandedFlightsRow struct {
 // Flights whose curve is used, with what was seen of them in each hour of a
 // week (from Monday 00:00 UTC): offers, and refusals of requests that they
 // matched.
+//
+// Plan, at 10 million decision counts: a scan of the one or two months of the
+// window (770 000 rows), joined by hash with the flights, into hash aggregates
+// of 7 MB. With RequestsByHour, which does the same in parallel, 1.4 to 1.8 s.
 func (q *Queries) DemandedFlights(ctx context.Context, since time.Time, until time.Time, reasons []string) ([]DemandedFlightsRow, error) {
 	rows, err := q.db.Query(ctx, demandedFlights, since, until, reasons)
 	if err != nil {
@@ -481,6 +490,12 @@ type TrafficSharesRow struct {
 // Of all views of each live paid flight: what its publishers, countries and geo
 // regions had. The largest 20 of each kind from a hundredth up, and whatever
 // has a cap.
+//
+// Plan, at 10 million rollups: one scan of all months, as the fill is of a
+// flight's whole life, joined by hash with the flights that count, into a hash
+// aggregate of 12 MB with both groupings in the same pass; nothing goes to
+// disk. Grouping sets are not done in parallel: one processor, once a night;
+// 58 s on a machine with 17 runnable processes for each processor.
 func (q *Queries) TrafficShares(ctx context.Context, most int64) ([]TrafficSharesRow, error) {
 	rows, err := q.db.Query(ctx, trafficShares, most)
 	if err != nil {
