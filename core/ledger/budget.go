@@ -44,15 +44,15 @@ func (b *Budget) Ask(limit int64) {
 	b.Tight = b.Limit > b.Asked && b.Outstanding > 0
 }
 
-// broker says whether only brokers lease b from now on, by what remains of it,
-// what is asked of it, and how many holders are open: each of them keeps a unit
-// of every flight that it may offer. A publisher's budget is shared by many flights and has no broker.
+// broker says whether only brokers lease b from now on, by what remains of it
+// and how many holders are open: each of them keeps a unit of every flight that
+// it may offer. A publisher's budget is shared by many flights and has no broker.
 func (b *Budget) broker(open int) {
 	if b.ID.Kind() == lease.PublisherDay {
 		return
 	}
 	left := min(b.Limit, b.Asked) + b.Refunded - b.Settled
-	b.Brokered = lease.Small(b.Brokered, left/b.Unit, b.Velocity, open)
+	b.Brokered = lease.Small(b.Brokered, left/b.Unit, open)
 }
 
 func (b *Budget) grant(n int64) {

@@ -594,6 +594,7 @@ func (s *step) answer(t *turn, of map[uint32][]*Lease) {
 		return
 	}
 	t.reply.Stamp = stamp(s.StampKey, h, h.SeenAt)
+	t.reply.Holders = uint32(s.Open)
 	tell := s.told[h.ID]
 	if t.whole {
 		tell = of[h.ID]

@@ -41,12 +41,14 @@ type node struct {
 
 	k       *keeper.Keeper
 	catalog uint64
-	leaving bool     // it was told to drain
-	drained bool     // for good
-	damaged bool     // bits of its disk were flipped
-	idle    *routine // that hands in, while it has nothing to do
-	nudged  bool     // there is something
-	peers   []string // of its region, as it was last told
+	leaving bool                   // it was told to drain
+	drained bool                   // for good
+	damaged bool                   // bits of its disk were flipped
+	idle    *routine               // that hands in, while it has nothing to do
+	nudged  bool                   // there is something
+	peers   []string               // of its region, as it was last told
+	heard   int64                  // when the core last answered a process on this disk, by the node's clock; 0: never
+	left    map[lease.Budget]int64 // since when a budget is left to another node, with nothing in flight
 }
 
 const segment = 16 << 10 // small, so that segments are recycled
@@ -62,7 +64,7 @@ func newNode(w *World, i int) *node {
 }
 
 func (n *node) newDisk() {
-	n.damaged = false
+	n.damaged, n.heard = false, 0
 	n.disk = &tap{FS: faultfs.New(n.w.rng.Uint64()), o: n.w.books, n: n, known: map[string]*history{}}
 }
 
@@ -77,7 +79,7 @@ func (n *node) start(delay int64) {
 		if n.up || n.life != life || n.drained {
 			return
 		}
-		n.up, n.leaving, n.catalog, n.peers = true, n.w.ending, 0, nil
+		n.up, n.leaving, n.catalog, n.peers, n.left = true, n.w.ending, 0, nil, map[lease.Budget]int64{}
 		if n.w.chance(0.1) {
 			n.skew += n.w.between(-2000, 2000)
 		}
@@ -351,6 +353,9 @@ func (n *node) once(gather *bool) error {
 	if err != nil {
 		n.exit("heard", err)
 	}
+	if step.Course != exchange.Fence && step.Course != exchange.Superseded {
+		n.heard = n.clock()
+	}
 	switch step.Course {
 	case exchange.Superseded:
 		n.exit("superseded", errors.New(step.Reason))
@@ -377,6 +382,7 @@ func (n *node) register(gather *bool) error {
 	if err != nil {
 		n.exit("enroll", err)
 	}
+	n.heard = n.clock()
 	n.w.say("enrolled", "%s as holder %d", n.name, reply.GetHolder())
 	n.nudged = true
 	if n.idle != nil {
@@ -492,17 +498,21 @@ func (n *node) offer(f *flight, s *site) (o offered, ok bool) {
 	if f.flags&token.FlagClicks != 0 {
 		e.Kind = exchange.Click
 	}
+	heedless := n.w.chance(0.08) // it offers whatever its accounts say, as one that looked too early
 	for _, d := range owes(&e) {
 		a := n.k.Account(d.budget)
 		rho := int64(a.Rho.Load())
-		if a.Elsewhere.Load() && !n.w.chance(0.08) {
+		if a.Elsewhere.Load() && !heedless {
 			n.w.count["left to its broker"]++
 			return o, false
 		}
-		if a.Left.Load()*lease.Full-a.InFlight.Load()*rho < d.amount*rho && !n.w.chance(0.08) {
+		if a.Left.Load()*lease.Full-a.InFlight.Load()*rho < d.amount*rho && !heedless {
 			n.k.Lacked(f.id, 1)
 			return o, false
 		}
+	}
+	if !heedless && f.view+f.click > 0 {
+		n.w.books.maySell(n)
 	}
 	sealer, seq, ok := n.k.Offer(f.id, s.id, f.view, now)
 	if !ok {

@@ -321,6 +321,7 @@ func (o *oracle) isLost(id uint32) bool {
 // said sees every request as it leaves.
 func (o *oracle) said(n *node, r *wire.SyncRequest) {
 	h, batch := o.histories[r.GetHolder()], r.GetBatch()
+	h.leaves(n)
 	if batch == nil {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 
 	"nearside/sync/exchange"
 	"nearside/sync/lease"
+	"nearside/sync/pacing"
 )
 
 // members are the nodes that share a region's brokered flights.
@@ -37,6 +38,22 @@ func (f *flight) brokered(k *Keeper, day int32) bool {
 	return a != nil && a.small
 }
 
+// pacing is the units per second, in thousandths, that all holders together use
+// up of a flight now.
+func (f *flight) pacing(now int64) (milliUnits int64) {
+	for _, a := range [...]*account{f.views, f.clicks} {
+		switch {
+		case a == nil:
+		case a.paced():
+			s := &a.plan.schedule
+			milliUnits += milli(s.Pace(a.plan.sold, float64(a.Settled.Load()), now, pacing.Horizon))
+		default:
+			milliUnits += max(a.known.Velocity, a.velocity.Milli())
+		}
+	}
+	return milliUnits
+}
+
 // elsewhere reports whether an account is leased at another node of the region.
 func (k *Keeper) elsewhere(a *account, now int64) bool {
 	f := a.of
@@ -47,7 +64,7 @@ func (k *Keeper) elsewhere(a *account, now int64) bool {
 	if a.budget.Day() != 0 {
 		day = a.budget.Day()
 	}
-	if !f.brokered(k, day) {
+	if !f.brokered(k, day) || lease.Quick(!a.away, f.pacing(now), k.holders) {
 		return false
 	}
 	if f.turn != k.members.turn {

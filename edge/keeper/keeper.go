@@ -114,6 +114,7 @@ type Keeper struct {
 	minute   int64 // the last one in which floors were looked at
 	closing  bool  // Drain has ended: the next batch is the last
 	members  members
+	holders  int // that the core last said are open; 0: not known
 	failure  error
 	failed   chan struct{}
 
@@ -245,6 +246,7 @@ func (k *Keeper) open(ctx context.Context) error {
 		b.stamp = &wire.Stamp{At: x.At, Mac: x.MAC}
 	}
 	k.book = b
+	k.offline = k.silent(now.UnixMilli())
 	k.replicate(b)
 	k.tellSwitches()
 	if b.st.Fenced() || b.st.Closed() {

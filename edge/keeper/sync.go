@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -473,6 +474,9 @@ func (k *Keeper) hear(b *book, r *wire.SyncResponse, now int64) (step exchange.S
 	}
 	if step.Course != exchange.Proceed || b.st.Closed() {
 		return step, save, nil
+	}
+	if n := r.GetHolders(); n > 0 {
+		k.holders = int(min(n, math.MaxInt32))
 	}
 	for _, d := range r.GetDelivered() {
 		a := k.account(lease.Budget(d.GetBudget()))

@@ -81,11 +81,16 @@ func (k *Keeper) refresh(a *account, now int64) {
 	a.refresh(t, now, k.offline || k.tight, now-k.heardAt.Load() > aloneAfter)
 }
 
+// silent reports whether the core has not been heard for so long that it may
+// soon close this holder; nobody knows when the core was heard that never was.
+func (k *Keeper) silent(now int64) bool {
+	fence := k.cfg.FenceAfter
+	return now-k.heardAt.Load() > (fence - min(time.Hour, fence/2)).Milliseconds()
+}
+
 // tend does what is due for the book itself.
 func (k *Keeper) tend(b *book, now int64) error {
-	heard := k.heardAt.Load()
-	fence := k.cfg.FenceAfter
-	k.offline = heard > 0 && now-heard > (fence-min(time.Hour, fence/2)).Milliseconds()
+	k.offline = k.silent(now)
 	k.tight = b.j.Free() < lowDisk*k.cfg.Journal.SegmentSize
 	if b.st.Fenced() || b.st.Closed() {
 		return nil

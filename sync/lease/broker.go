@@ -3,24 +3,36 @@ package lease
 import "hash/fnv"
 
 // A budget is small, and leased through one broker a region, while what
-// remains of it is less than smallPer units for each open holder, unless each of
-// them uses up a unit within a minute: then nothing lies idle anywhere, and a
-// broker alone would be too slow. It is leased to every holder again from twice
-// as much of either, so that it does not go to and fro.
-const (
-	smallPer = 50
-	slow     = 1000 / 60 // thousandths of a unit per second
-)
+// remains of it is less than smallPer units for each open holder. It is leased
+// to every holder again from twice as much, so that it does not go to and fro.
+const smallPer = 50
 
 // Small reports whether a budget with a remainder, in whole units, is brokered
-// among so many holders, whose demand together is velocity, in thousandths of a
-// unit per second; was is whether it is now.
-func Small(was bool, remaining, velocity int64, holders int) bool {
+// among so many holders; was is whether it is now.
+func Small(was bool, remaining int64, holders int) bool {
 	n := int64(max(holders, 1))
 	if was {
 		n *= 2
 	}
-	return max(remaining, 0)/n < smallPer && velocity/n < slow
+	return max(remaining, 0)/n < smallPer
+}
+
+// quick is the pace, in thousandths of a unit per second for each holder, from
+// which a small budget needs no brokers: a unit a minute. Nothing lies idle then,
+// and brokers alone, who see a part of the requests, would be too slow.
+const quick = 1000 / 60
+
+// Quick reports whether a small budget that all holders together use up at a
+// pace, in thousandths of a unit per second, is better left to all of them; was
+// is whether it is now. Where the number of holders is not known it is not.
+func Quick(was bool, pace int64, holders int) bool {
+	if holders <= 0 {
+		return false
+	}
+	if !was {
+		pace /= 2
+	}
+	return pace/int64(holders) >= quick
 }
 
 // Broker is the index of the node that is a flight's broker among the nodes of

@@ -13,24 +13,40 @@ func TestSmall(t *testing.T) {
 		name      string
 		was       bool
 		remaining int64
-		velocity  int64
 		holders   int
 		want      bool
 	}{
-		{"50 units for each holder: leased to all", false, 750, 0, 15, false},
-		{"less: through brokers", false, 749, 0, 15, true},
-		{"brokered, and a little was added: still", true, 1499, 0, 15, true},
-		{"brokered, and 100 for each: to all again", true, 1500, 0, 15, false},
-		{"little, but each uses up one a minute: leased to all", false, 749, 16 * 15, 15, false},
-		{"and a little less than that", false, 749, 16*15 - 1, 15, true},
-		{"brokered, and as much is asked for: still", true, 749, 16 * 15, 15, true},
-		{"brokered, and twice as much: to all again", true, 749, 32 * 15, 15, false},
-		{"nothing remains", false, 0, 0, 15, true},
-		{"more was settled than is allowed now", true, -3, 0, 15, true},
-		{"one holder, 50 units", false, 50, 0, 1, false},
-		{"nobody is known to be open", false, 50, 0, 0, false},
+		{"50 units for each holder: leased to all", false, 750, 15, false},
+		{"less: through brokers", false, 749, 15, true},
+		{"brokered, and a little was added: still", true, 1499, 15, true},
+		{"brokered, and 100 for each: to all again", true, 1500, 15, false},
+		{"nothing remains", false, 0, 15, true},
+		{"more was settled than is allowed now", true, -3, 15, true},
+		{"one holder, 50 units", false, 50, 1, false},
+		{"nobody is known to be open", false, 50, 0, false},
 	} {
-		if got := Small(c.was, c.remaining, c.velocity, c.holders); got != c.want {
+		if got := Small(c.was, c.remaining, c.holders); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+func TestQuick(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		was     bool
+		pace    int64
+		holders int
+		want    bool
+	}{
+		{"each uses up one a minute, and is let", true, 16 * 15, 15, true},
+		{"a little less: through brokers", true, 16*15 - 1, 15, false},
+		{"through brokers, and one a minute each: still", false, 16 * 15, 15, false},
+		{"and two a minute: left to all", false, 32 * 15, 15, true},
+		{"nobody said how many there are", true, 1 << 40, 0, false},
+		{"nothing is asked for", true, 0, 15, false},
+	} {
+		if got := Quick(c.was, c.pace, c.holders); got != c.want {
 			t.Errorf("%s: %v", c.name, got)
 		}
 	}

@@ -1570,6 +1570,7 @@ type SyncResponse struct {
 	Stamp            *Stamp                 `protobuf:"bytes,13,opt,name=stamp,proto3" json:"stamp,omitempty"`                                 // with status OK
 	StateWanted      bool                   `protobuf:"varint,14,opt,name=state_wanted,json=stateWanted,proto3" json:"state_wanted,omitempty"` // with FORGOTTEN: the core has no statement of this holder yet
 	Renew            bool                   `protobuf:"varint,15,opt,name=renew,proto3" json:"renew,omitempty"`                                // the node is to call Renew: its credential is due, or it goes by other authorities
+	Holders          uint32                 `protobuf:"varint,16,opt,name=holders,proto3" json:"holders,omitempty"`                            // how many are open; 0: not said
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -1707,6 +1708,13 @@ func (x *SyncResponse) GetRenew() bool {
 		return x.Renew
 	}
 	return false
+}
+
+func (x *SyncResponse) GetHolders() uint32 {
+	if x != nil {
+		return x.Holders
+	}
+	return 0
 }
 
 // Grant is a lease's total as the core has it.
@@ -2855,7 +2863,7 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\bRefusals\x12\x16\n" +
 	"\x06flight\x18\x01 \x03(\rR\x06flight\x12\x16\n" +
 	"\x06reason\x18\x02 \x03(\tR\x06reason\x12\f\n" +
-	"\x01n\x18\x03 \x03(\x03R\x01n\"\xc0\x05\n" +
+	"\x01n\x18\x03 \x03(\x03R\x01n\"\xda\x05\n" +
 	"\fSyncResponse\x12=\n" +
 	"\x06status\x18\x01 \x01(\x0e2%.nearside.sync.v1.SyncResponse.StatusR\x06status\x120\n" +
 	"\x06cursor\x18\x02 \x01(\v2\x18.nearside.sync.v1.CursorR\x06cursor\x12/\n" +
@@ -2873,7 +2881,8 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\bcontrols\x18\f \x03(\v2\x19.nearside.sync.v1.ControlR\bcontrols\x12-\n" +
 	"\x05stamp\x18\r \x01(\v2\x17.nearside.sync.v1.StampR\x05stamp\x12!\n" +
 	"\fstate_wanted\x18\x0e \x01(\bR\vstateWanted\x12\x14\n" +
-	"\x05renew\x18\x0f \x01(\bR\x05renew\";\n" +
+	"\x05renew\x18\x0f \x01(\bR\x05renew\x12\x18\n" +
+	"\aholders\x18\x10 \x01(\rR\aholders\";\n" +
 	"\x06Status\x12\x06\n" +
 	"\x02OK\x10\x00\x12\n" +
 	"\n" +

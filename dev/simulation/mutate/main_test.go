@@ -16,13 +16,18 @@ func TestBreaksApply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(list) < 8 {
-		t.Errorf("%d breaks, expected at least 8", len(list))
+	if len(list) < 20 {
+		t.Errorf("%d breaks, expected at least 20", len(list))
 	}
+	own := map[string]bool{}
 	for _, m := range list {
+		own[m.invariant] = true
 		if _, err := m.apply(root); err != nil {
 			t.Errorf("%s: %v", m.name, err)
 		}
+	}
+	if err := named(own); err != nil {
+		t.Error(err)
 	}
 }
 
