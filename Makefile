@@ -24,7 +24,7 @@ SHORT  = $(shell $(GO) list ./... | grep -v -e '^nearside/dev/e2e' -e '^nearside
 PLAIN := ./dev/simulation ./dev/pacing ./edge/serve
 
 .DEFAULT_GOAL := help
-.PHONY: help build run torture test afresh need vet lint unit e2e simulate simulate-nightly mutate plots bench drill latency fuzz dist generate geo terraform-test clean
+.PHONY: help build run torture test afresh need vet lint unit e2e simulate simulate-nightly utilisation mutate plots bench drill latency fuzz dist generate geo terraform-test clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ simulate-nightly: ## 1 000 000 seeds (SEEDS); stopped, it goes on where it was
 
 simulate: ## SEEDS (1000) simulated worlds that break, beginning with seed FROM (1)
 	$(GO) test ./dev/simulation -run 'TestSeeds$$' -count=1 -v -timeout 0 -seeds=$(or $(SEEDS),1000) -from=$(or $(FROM),1)
+
+utilisation: ## how much of a budget many nodes bill, with and without faults, as a table
+	$(GO) run ./dev/simulation/utilisation
 
 mutate: ## break one guard at a time; the simulation must notice (writes docs/proof.md)
 	$(GO) run ./dev/simulation/mutate $(if $(ONLY),-only '$(ONLY)',-write)
