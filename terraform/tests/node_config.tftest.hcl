@@ -29,7 +29,7 @@ run "an_edge" {
   assert {
     condition = alltrue([for line in [
       "NEARSIDE_REGION=\"eu-west\"", "NEARSIDE_CORE=\"https://core.example.net:8081\"", "NEARSIDE_PUBLIC_URL=\"https://eu-west.ads.example.net\"",
-      "NEARSIDE_LISTEN=\":8080\"", "NEARSIDE_OPS_LISTEN=\"127.0.0.1:8081\"", "SSL_CERT_FILE=\"/etc/nearside/core-ca.pem\"", "NEARSIDE_MAX_OFFLINE=\"6h\"",
+      "NEARSIDE_LISTEN=\":8080\"", "NEARSIDE_OPS_LISTEN=\"127.0.0.1:8081\"", "NEARSIDE_TLS_DIR=\"/etc/nearside/tls\"", "NEARSIDE_MAX_OFFLINE=\"6h\"",
     ] : strcontains(output.files["/etc/nearside/edge.env"].content, "${line}\n")])
     error_message = "environment: ${output.files["/etc/nearside/edge.env"].content}"
   }
@@ -89,6 +89,41 @@ run "a_core" {
     condition     = !contains(keys(output.files), "/usr/local/lib/nearside/nearside-drain") && output.ports.sync == 8081
     error_message = "a core has no holder to drain; its sync port is the admin port + 1"
   }
+}
+
+run "a_core_with_an_authority" {
+  command = plan
+  module {
+    source = "../modules/node-config"
+  }
+  variables {
+    role        = "core"
+    region      = "home"
+    credentials = { settings = "file:///root/settings", "ca.pem" = "file:///root/ca.pem", "ca.key" = "file:///root/ca.key" }
+    core_url    = ""
+    public_url  = ""
+  }
+  assert {
+    condition = alltrue([for line in [
+      "LoadCredential=ca.key:/etc/nearside/credentials/ca.key", "LoadCredential=ca.pem:/etc/nearside/credentials/ca.pem", "Environment=NEARSIDE_TLS_DIR=%d",
+    ] : strcontains(output.files["/etc/systemd/system/nearside-core.service"].content, "${line}\n")])
+    error_message = "unit: ${output.files["/etc/systemd/system/nearside-core.service"].content}"
+  }
+  assert {
+    condition     = !strcontains(output.files["/etc/systemd/system/nearside-core.service"].content, "CA.PEM") && !strcontains(output.files["/etc/systemd/system/nearside-core.service"].content, "=%d/ca.")
+    error_message = "the files of a TLS directory have no variable each"
+  }
+}
+
+run "refuses_an_authority_at_an_edge" {
+  command = plan
+  module {
+    source = "../modules/node-config"
+  }
+  variables {
+    credentials = { join-token = "file:///root/join-token", "ca.key" = "file:///root/ca.key" }
+  }
+  expect_failures = [var.credentials]
 }
 
 run "refuses_another_role" {

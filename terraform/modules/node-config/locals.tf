@@ -7,10 +7,13 @@ locals {
 
   # Each credential is a file that only the unit can read; the binary gets its
   # path, in the variable that CONTRACT.md names for it. settings is a YAML file of
-  # flags, for secrets that the binary takes by value.
+  # flags, for secrets that the binary takes by value. Those of a TLS directory have
+  # no variable each: the directory they are in has one.
+  tls_files = ["ca.pem", "ca.key", "next.key", "core.pem", "core.key", "admin.pem", "admin.key"]
   credential_variables = {
     for name in keys(var.credentials) : name => (
-      name == "settings" ? "NEARSIDE_CONFIG" : "NEARSIDE_${upper(replace(name, "-", "_"))}_FILE"
+      name == "settings" ? "NEARSIDE_CONFIG" :
+      contains(local.tls_files, name) ? "" : "NEARSIDE_${upper(replace(name, "-", "_"))}_FILE"
     )
   }
 
@@ -31,8 +34,8 @@ locals {
       NEARSIDE_GOSSIP_LISTEN = "0.0.0.0:${var.public_port + 2}"
       NEARSIDE_PEER_LISTEN   = "0.0.0.0:${var.public_port + 3}"
     } : {},
-    # The roots that an https core is checked with, instead of the system's.
-    local.edge && var.core_ca != "" ? { SSL_CERT_FILE = "/etc/nearside/core-ca.pem" } : {},
+    # The authority of the core: it is checked with it, and signs for this node.
+    local.edge && var.core_ca != "" ? { NEARSIDE_TLS_DIR = "/etc/nearside/tls" } : {},
     var.environment,
   )
 
@@ -63,6 +66,7 @@ locals {
     role        = var.role
     region      = var.region
     credentials = local.credential_variables
+    tls         = length(setintersection(keys(var.credentials), local.tls_files)) > 0
     low_port    = var.public_port < 1024
     stop_after  = local.edge ? var.drain_seconds : 60
   })
@@ -92,7 +96,7 @@ locals {
       "/etc/nearside/node.conf"           = { mode = "0644", content = local.node_conf }
       "/etc/nearside/cloud.env"           = { mode = "0644", content = local.cloud_env }
     },
-    local.edge && var.core_ca != "" ? { "/etc/nearside/core-ca.pem" = { mode = "0644", content = var.core_ca } } : {},
+    local.edge && var.core_ca != "" ? { "/etc/nearside/tls/ca.pem" = { mode = "0644", content = var.core_ca } } : {},
   )
 
   env_text = join("", [for k, v in local.environment : "${k}=\"${v}\"\n"])

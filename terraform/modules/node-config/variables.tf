@@ -51,8 +51,8 @@ variable "credentials" {
   type        = map(string)
 
   validation {
-    condition     = alltrue([for n in keys(var.credentials) : can(regex("^[a-z][a-z0-9-]*$", n))])
-    error_message = "credentials: names are lower-case letters, digits and hyphens."
+    condition     = alltrue([for n in keys(var.credentials) : can(regex("^[a-z][a-z0-9-]*$", n)) || var.role == "core" && contains(["ca.pem", "ca.key", "next.key", "core.pem", "core.key", "admin.pem", "admin.key"], n)])
+    error_message = "credentials: names are lower-case letters, digits and hyphens; at a core also the files of its TLS directory (ca.pem, ca.key, next.key, core.pem, core.key, admin.pem, admin.key)."
   }
   validation {
     condition     = alltrue([for r in values(var.credentials) : can(regex("^(arn:aws[a-z-]*:secretsmanager:|https://[a-zA-Z0-9.-]+/secrets/|file:///)[^\\s'\"$`\\\\]+$", r))])
@@ -95,7 +95,7 @@ variable "core_url" {
 }
 
 variable "core_ca" {
-  description = "Edge: the certificate (PEM) that signed the core's; empty: the system's store. Public, so it may be in user data."
+  description = "Edge: the authority (PEM) of the core, of nearside-core ca init: the core is checked with it, and signs a certificate for the node; empty: the system's store, and no certificate of its own. Public, so it may be in user data."
   type        = string
   default     = ""
 
