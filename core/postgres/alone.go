@@ -24,7 +24,10 @@ func (db *DB) Alone(ctx context.Context, name string, f func(ctx context.Context
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		_ = conn.Close(ctx) // the lock ends with it
+		// The lock ends with the connection, but only when the server has seen to
+		// that; who looks next shall find it free.
+		_, _ = conn.Exec(ctx, "SELECT pg_advisory_unlock_all()")
+		_ = conn.Close(ctx)
 	}()
 	key := fnv.New64a()
 	_, _ = key.Write([]byte("nearside/" + name))
