@@ -115,8 +115,9 @@ func play(s shape, seed uint64, sold []int64) (*world, error) {
 	return w, w.run()
 }
 
-// misses says what was asked of a flight and not reached.
-func (f *flight) misses() []string {
+// misses says what was asked of a flight and not reached; a few unbilled views
+// are let pass where they are more than their part of a small budget by chance.
+func (f *flight) misses(few int64) []string {
 	var list []string
 	if f.overspent > 0 {
 		list = append(list, fmt.Sprintf("overspent by %d", f.overspent))
@@ -124,7 +125,7 @@ func (f *flight) misses() []string {
 	if part := float64(f.settled) / float64(f.sold); part < asked(f.sold) {
 		list = append(list, fmt.Sprintf("billed %.2f %%, asked %.1f %%", 100*part, 100*asked(f.sold)))
 	}
-	if part := float64(f.unbilled) / float64(max(f.seen, 1)); part > mostUnbilled {
+	if part := float64(f.unbilled) / float64(max(f.seen, 1)); part > mostUnbilled && f.unbilled > few {
 		list = append(list, fmt.Sprintf("unbilled %.3f %%, asked %.2f %%", 100*part, 100*mostUnbilled))
 	}
 	return list
@@ -135,7 +136,7 @@ func (f *flight) row(s *shape) string {
 	if s.faults {
 		faults = "core, region, disks"
 	}
-	if missed := f.misses(); len(missed) > 0 {
+	if missed := f.misses(0); len(missed) > 0 {
 		reached = strings.Join(missed, "; ")
 	}
 	return fmt.Sprintf("| %s | %s | %d | %d | %.3f %% | %d (%.4f %%) | %s |", s.name, faults, f.sold, f.settled,

@@ -17,7 +17,7 @@ func TestUtilisation(t *testing.T) {
 			t.Fatalf("%s: %v", s.name, err)
 		}
 		for _, f := range w.flights {
-			if missed := f.misses(); len(missed) > 0 {
+			if missed := f.misses(3); len(missed) > 0 {
 				t.Errorf("%s: sold %d: %v", s.name, f.sold, missed)
 			}
 		}
