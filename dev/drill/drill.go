@@ -51,7 +51,7 @@ type Drill struct {
 
 // All are the drills, in the order in which they are run.
 var All = []Drill{
-	regionCut, coreAway, promoteStandby, diskDeleted, strandedHolder, rollingUpgrade, clockOff, pauseWhileCut, runawayFlight, drainRegion, openRegion,
+	regionCut, coreAway, promoteStandby, laggingStandby, restoreBackup, diskDeleted, diskReplicated, strandedHolder, rollingUpgrade, rotateKeys, clockOff, pauseWhileCut, runawayFlight, drainRegion, openRegion,
 }
 
 // Options are what all drills have in common.

@@ -20,7 +20,8 @@ func TestPauseResumeKill(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var asking sync.WaitGroup
-	last := make([]atomic.Int64, len(edges)) // when each edge was last asked an offer that it gave
+	last := make([]atomic.Int64, len(edges))  // when each edge was last asked an offer that it gave
+	asked := make([]atomic.Int64, len(edges)) // when it was last asked
 	for i, e := range edges {
 		asking.Go(func() {
 			for ctx.Err() == nil {
@@ -32,6 +33,7 @@ func TestPauseResumeKill(t *testing.T) {
 				if offer.Filled() {
 					last[i].Store(at)
 				}
+				asked[i].Store(at)
 				time.Sleep(2 * time.Millisecond)
 			}
 		})
@@ -50,7 +52,9 @@ func TestPauseResumeKill(t *testing.T) {
 
 	call(t, http.MethodPost, "/v1/flights/"+f.slug+"/pause", nil, nil)
 	late := time.Now().Add(time.Second)
-	time.Sleep(3 * time.Second) // long enough for an offer that must not be
+	for i, e := range edges { // long enough for an offer that must not be
+		eventually(t, 30*time.Second, e.Node+" is asked for a while", func() bool { return time.Unix(0, asked[i].Load()).After(late.Add(2 * time.Second)) })
+	}
 	for i, e := range edges {
 		if at := time.Unix(0, last[i].Load()); at.After(late) {
 			t.Errorf("%s offers it %s after pause was answered", e.Node, at.Sub(late)+time.Second)
@@ -71,7 +75,10 @@ func TestPauseResumeKill(t *testing.T) {
 
 	inFlight := f.offer(t, edges[1])
 	call(t, http.MethodPost, "/v1/flights/"+f.slug+"/kill", nil, nil)
-	time.Sleep(time.Second)
+	eventually(t, 10*time.Second, edges[1].Node+" has heard of the kill", func() bool {
+		offer, err := browser.Decide(t.Context(), edges[1].Public, f.query(), reader())
+		return err == nil && !offer.Filled()
+	})
 	if reason := beacon(t, inFlight.ViewURL, http.StatusOK); reason == "Billed view" {
 		t.Error("a view in flight is billed after kill")
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"nearside/dev/load"
 	"nearside/dev/world"
 )
 
@@ -94,7 +95,8 @@ func (u *devUp) stop(t *testing.T, s os.Signal) {
 		}
 	}
 	for _, address := range []string{u.ready.Admin, u.ready.Sync} {
-		if l, err := net.Listen("tcp", strings.TrimPrefix(address, "http://")); err != nil {
+		_, host, _ := strings.Cut(address, "://")
+		if l, err := net.Listen("tcp", host); err != nil {
 			t.Errorf("the port of %s is not free again: %v", address, err)
 		} else {
 			l.Close()
@@ -146,6 +148,25 @@ func (u *devUp) views(t *testing.T) (n int64) {
 	}
 }
 
+// exchanges are how many of an edge's were answered since it started.
+func exchanges(t *testing.T, e world.Edge) (n float64) {
+	t.Helper()
+	answer, err := browser.Get(t.Context(), e.Ops+"/metrics", load.Reader{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(answer.Body)) {
+		if text, ok := strings.CutPrefix(line, "nearside_edge_exchanges_total "); ok {
+			if _, err := fmt.Sscan(text, &n); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("%s does not count its exchanges", e.Node)
+	return 0
+}
+
 // nearside-dev up keeps its contract: the ready line alone on stdout, the ports
 // counted from the base, sample traffic, the killed start again, signals stop
 // everything, a second run continues the state, --fresh does not.
@@ -167,7 +188,7 @@ func TestNearsideDevUp(t *testing.T) {
 
 	u := startUp(t, "", append(args, "--traffic", "40", "--restart-after", "300ms")...)
 	port := func(n int) string { return fmt.Sprintf("http://127.0.0.1:%d", base+n) }
-	if u.ready.Admin != port(0) || u.ready.Sync != port(1) || !strings.Contains(u.ready.DatabaseURL, fmt.Sprintf("127.0.0.1:%d/", base+3)) {
+	if u.ready.Admin != port(0) || u.ready.Sync != fmt.Sprintf("https://127.0.0.1:%d", base+1) || !strings.Contains(u.ready.DatabaseURL, fmt.Sprintf("127.0.0.1:%d/", base+3)) {
 		t.Errorf("%+v", u.ready)
 	}
 	for i, want := range []world.Edge{
@@ -231,12 +252,12 @@ func TestNearsideDevUp(t *testing.T) {
 	if kept < before {
 		t.Errorf("the second run knows of %d views, the first had %d", kept, before)
 	}
-	exchanged := time.Now().Add(2 * time.Second)
-	for time.Now().Before(exchanged) {
-		if now := u.views(t); now != kept {
-			t.Fatalf("without traffic %d views become %d", kept, now)
-		}
-		time.Sleep(100 * time.Millisecond)
+	for _, e := range u.ready.Edges {
+		from := exchanges(t, e)
+		eventually(t, 20*time.Second, e.Node+" exchanges with the core", func() bool { return exchanges(t, e) >= from+2 })
+	}
+	if now := u.views(t); now != kept {
+		t.Fatalf("without traffic %d views become %d", kept, now)
 	}
 	u.stop(t, syscall.SIGINT)
 
