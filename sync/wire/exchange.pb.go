@@ -2173,7 +2173,6 @@ func (x *HandInRequest) GetProof() *Cursor {
 type HandInResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cursor        *Cursor                `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"` // to a peer without a proof: the batch alone
-	Done          bool                   `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`    // all was handed in already
 	Open          bool                   `protobuf:"varint,3,opt,name=open,proto3" json:"open,omitempty"`    // the holder lives: there is nothing to hand in yet (told to peers)
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2214,13 +2213,6 @@ func (x *HandInResponse) GetCursor() *Cursor {
 		return x.Cursor
 	}
 	return nil
-}
-
-func (x *HandInResponse) GetDone() bool {
-	if x != nil {
-		return x.Done
-	}
-	return false
 }
 
 func (x *HandInResponse) GetOpen() bool {
@@ -2925,10 +2917,9 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\awindows\x18\x03 \x03(\v2\x18.nearside.sync.v1.WindowR\awindows\x12+\n" +
 	"\x04late\x18\x04 \x03(\v2\x17.nearside.sync.v1.EventR\x04late\x12\x12\n" +
 	"\x04last\x18\x05 \x01(\bR\x04last\x12.\n" +
-	"\x05proof\x18\x06 \x01(\v2\x18.nearside.sync.v1.CursorR\x05proof\"j\n" +
+	"\x05proof\x18\x06 \x01(\v2\x18.nearside.sync.v1.CursorR\x05proof\"V\n" +
 	"\x0eHandInResponse\x120\n" +
 	"\x06cursor\x18\x01 \x01(\v2\x18.nearside.sync.v1.CursorR\x06cursor\x12\x12\n" +
-	"\x04done\x18\x02 \x01(\bR\x04done\x12\x12\n" +
 	"\x04open\x18\x03 \x01(\bR\x04open\"e\n" +
 	"\fStateRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x129\n" +
