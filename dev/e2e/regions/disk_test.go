@@ -40,6 +40,19 @@ func holderOf(t *testing.T, e world.Edge) uint32 {
 	return 0
 }
 
+// replicate restarts a node with an environment.
+func replicate(t *testing.T, i int, env ...string) {
+	t.Helper()
+	here.Edges[i].Kill()
+	here.Edges[i].Change(programs, env...)
+	if err := here.Edges[i].Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := here.WaitReady(context.Background(), i); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A node is killed with kill -9 under load and its state directory deleted. Its
 // peer has the journal: once an operator has fenced the holder, the copy is
 // handed in, the holder is closed, and every view that any node answered is
@@ -47,8 +60,16 @@ func holderOf(t *testing.T, e world.Edge) uint32 {
 func TestALostDiskLosesNoAnsweredView(t *testing.T) {
 	f := newFlight(t, line{views: 10_000_000, cpm: 2_000_000})
 	lost, peer := edges[0], edges[1]
-	for _, e := range []world.Edge{lost, peer} {
+	for i, e := range []world.Edge{lost, peer} {
+		replicate(t, i, "NEARSIDE_REPLICATE=true")
 		f.offer(t, e)
+	}
+	defer func() {
+		for i := range 2 {
+			replicate(t, i)
+		}
+	}()
+	for _, e := range []world.Edge{lost, peer} {
 		eventually(t, 20*time.Second, e.Node+" has a copy of its journal at its peer", func() bool {
 			return metric(t, e.Ops, "nearside_edge_alone") == 0 && metric(t, e.Ops, "nearside_edge_replica_appends_total") > 0
 		})

@@ -1,6 +1,5 @@
 // Package regions drives the real binaries as a company would run them: two
-// cores on one Postgres, three regions of two edges each that gossip and keep each
-// other's journals. It shows
+// cores on one Postgres, three regions of two edges each that gossip. It shows
 // what one node per region cannot: events that come to the wrong node, nodes
 // that are killed while others go on, news that comes by way of a peer, a core
 // that is gone while another is there.
@@ -99,7 +98,7 @@ func runAll(m *testing.M) (code int, err error) {
 	defer cancel()
 	here, err = world.Start(ctx, world.Config{
 		Dir: filepath.Join(dir, "world"), BasePort: base, Regions: []string{"us-east", "eu-west", "ap-south"}, Nodes: nodes, Cores: cores,
-		RestartAfter: world.Never, Programs: programs, TLS: true, EdgeArgs: []string{"--replicate"},
+		RestartAfter: world.Never, Programs: programs, TLS: true,
 		Via: func(edge, url string) (string, error) {
 			p, err := world.NewProxy(url, filepath.Join(dir, "world", "tls"))
 			if err != nil {
