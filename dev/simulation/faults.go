@@ -70,6 +70,7 @@ func (w *World) fault(n *node) {
 		w.core.die(long)
 	case x < 88:
 		w.say("disk-lost", "%s", n.name)
+		n.harmed = w.now
 		for _, h := range n.disk.known {
 			h.gone = true
 		}
@@ -146,7 +147,7 @@ func (n *node) flip() {
 			}
 			if strings.HasPrefix(name, "seg-") && size > 0 && n.w.chance(0.5) {
 				n.w.say("flip", "%s %s/%s", n.name, dir, name)
-				n.disk.known[dir].gone, n.damaged = true, true
+				n.disk.known[dir].gone, n.damaged, n.harmed = true, true, n.w.now
 				_ = n.disk.Flip(dir+"/"+name, n.w.rng.Int64N(int64(size)), uint(n.w.rng.IntN(8)))
 				return
 			}
@@ -167,6 +168,7 @@ func (n *node) rollBack() {
 		if n.up {
 			n.end("rolled back", false)
 		}
+		n.harmed = n.w.now
 		for _, h := range disk.known {
 			h.fork()
 		}
@@ -191,8 +193,12 @@ func (c *core) fenced() []uint32 {
 func (w *World) heal() {
 	w.say("heal", "")
 	w.ending = true
+	w.closing = !w.plan.copies
 	w.net.cut = nil
 	w.core.rise()
+	if w.plan.copies {
+		w.fenceLost()
+	}
 	for _, n := range w.nodes {
 		if n.up {
 			n.end("restarted to heal", false)
@@ -202,6 +208,13 @@ func (w *World) heal() {
 		}
 		n.disk.Limit(0)
 		n.start(w.between(0, second))
+	}
+	if w.plan.copies { // their peers hand them in before they leave
+		w.until(w.now + 15*w.beat() + minute)
+		w.closing = true
+		for _, n := range w.nodes {
+			n.leaving = true
+		}
 	}
 	end := w.now + 10*minute
 	for w.now < end && slices.ContainsFunc(w.nodes, func(n *node) bool { return !n.drained }) {
@@ -214,11 +227,7 @@ func (w *World) heal() {
 			w.fail("sum", "%s did not drain: %s", n.name, n.state())
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(w.core.mem.Holders)) {
-		if w.books.isLost(id) { // its disk is lost, or its registration was
-			w.core.fence(id)
-		}
-	}
+	w.fenceLost()
 	w.until(w.now + 7*hour) // the clock of a node may be three hours ahead
 	w.core.sweepNow()
 	for _, id := range w.core.fenced() { // nobody has their journals
@@ -227,6 +236,15 @@ func (w *World) heal() {
 	w.until(w.now + 25*hour) // for hand-ins that never came to their end
 	w.core.sweepNow()
 	w.books.check()
+}
+
+// fenceLost is an operator who has heard whose disks, or registrations, are lost.
+func (w *World) fenceLost() {
+	for _, id := range slices.Sorted(maps.Keys(w.core.mem.Holders)) {
+		if w.books.isLost(id) {
+			w.core.fence(id)
+		}
+	}
 }
 
 func (n *node) state() string {

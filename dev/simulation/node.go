@@ -49,6 +49,8 @@ type node struct {
 	peers   []string               // of its region, as it was last told
 	heard   int64                  // when the core last answered a process on this disk, by the node's clock; 0: never
 	left    map[lease.Budget]int64 // since when a budget is left to another node, with nothing in flight
+	copies  *copies                // nil: journals are kept once
+	harmed  int64                  // when its disk last lost, or lied about, what it had
 }
 
 const segment = 16 << 10 // small, so that segments are recycled
@@ -79,7 +81,7 @@ func (n *node) start(delay int64) {
 		if n.up || n.life != life || n.drained {
 			return
 		}
-		n.up, n.leaving, n.catalog, n.peers, n.left = true, n.w.ending, 0, nil, map[lease.Budget]int64{}
+		n.up, n.leaving, n.catalog, n.peers, n.left = true, n.w.closing, 0, nil, map[lease.Budget]int64{}
 		if n.w.chance(0.1) {
 			n.skew += n.w.between(-2000, 2000)
 		}
@@ -95,7 +97,7 @@ func (n *node) die(why string, power bool) {
 
 func (n *node) end(why string, power bool) {
 	n.w.say("died", "%s %s", n.name, why)
-	n.up, n.k, n.dying, n.idle, n.nudged = false, nil, "", nil, false
+	n.up, n.k, n.dying, n.idle, n.nudged, n.copies = false, nil, "", nil, false, nil
 	n.life++
 	if power {
 		n.disk.Crash()
@@ -147,7 +149,7 @@ func (n *node) look() {
 // main is edge/cmd/nearside-edge without its ports.
 func (n *node) main() {
 	gather := false
-	k, err := keeper.Open(context.Background(), keeper.Config{
+	config := keeper.Config{
 		Dir: "state", FS: n.disk, Now: n.Now, Rand: random{n.w.rng}, Log: slog.New(&listener{n: n}), Home: n.askHome,
 		Interval: time.Duration(n.w.plan.every) * time.Millisecond, MaxOffline: n.w.plan.rules.MaxOffline, FenceAfter: n.w.plan.rules.FenceAfter,
 		Journal: journal.Options{SegmentSize: segment, Inline: true, Rand: random{n.w.rng}, Gather: func() {
@@ -155,11 +157,20 @@ func (n *node) main() {
 				n.w.pause(n.w.between(1, 25))
 			}
 		}},
-	})
+	}
+	if n.w.plan.copies {
+		n.openCopies()
+		config.Replica, config.Journal.Tail, config.Journal.Written = n.copies, 4<<10, n.copies.written
+	}
+	k, err := keeper.Open(context.Background(), config)
 	if err != nil {
 		n.exit("open", err)
 	}
 	n.k = k
+	if n.copies != nil {
+		n.run(n.copies.bring)
+		n.run(n.copies.handIns)
+	}
 	for _, id := range n.w.budgets(n.w.plan.start, n.w.plan.start+4*day) {
 		k.Account(id) // in one order, whatever is heard first
 	}

@@ -22,6 +22,7 @@ type oracle struct {
 	histories map[uint32]*history // by holder, once its first boot is recorded
 	foreign   map[ledger.EventKey][]place
 	keys      map[ledger.EventKey]holder.Verdict // answered as taken
+	promised  map[ledger.EventKey]promise        // of these, what two disks had
 
 	holders map[uint32]ledger.Holder // of the core, when it was last checked
 	budgets map[lease.Budget]ledger.Budget
@@ -48,6 +49,7 @@ type history struct {
 
 	answered uint64 // the highest position that somebody was answered for
 	gone     bool   // its disk is lost
+	rolled   bool   // its disk was rolled back
 	judged   map[ledger.EventKey]uint64
 	leases   map[lease.Budget]lease.Totals
 	controls map[uint32]uint64
@@ -65,7 +67,7 @@ type fork struct{ recs []entry }
 // answered for since the snapshot may be lost.
 func (h *history) fork() {
 	h.forks = append(h.forks, fork{slices.Clone(h.recs)})
-	h.gone, h.durable, h.last = true, 0, 0
+	h.gone, h.rolled, h.durable, h.last = true, true, 0, 0
 	clear(h.batches)
 	clear(h.said)
 }
@@ -82,7 +84,7 @@ func (h *history) applied(hash []byte) []entry {
 func newOracle(w *World) *oracle {
 	return &oracle{
 		w: w, histories: map[uint32]*history{}, foreign: map[ledger.EventKey][]place{},
-		keys: map[ledger.EventKey]holder.Verdict{}, ceiling: map[lease.Budget]int64{},
+		keys: map[ledger.EventKey]holder.Verdict{}, promised: map[ledger.EventKey]promise{}, ceiling: map[lease.Budget]int64{},
 	}
 }
 
@@ -304,6 +306,7 @@ func (o *oracle) answered(n *node, e *holder.Event, v holder.Verdict) {
 		o.w.fail("I5", "%s answered %v for %+v, of which nothing is durable", n.name, v, key)
 	}
 	o.keys[key] = v
+	o.promise(n, e)
 }
 
 // lost says that a holder's disk, or its journal, proves nothing any more.
@@ -632,11 +635,19 @@ func (o *oracle) promises(effects map[ledger.EventKey]effect) {
 			continue
 		}
 		home := o.histories[key.Home]
-		excused := home == nil || home.gone // and with it the boot's window
-		for _, id := range o.keepers(key) {
-			excused = excused || o.histories[id].gone
+		var gone []*history // home's: with it went the boot's window
+		if home != nil && home.gone {
+			gone = append(gone, home)
 		}
-		if excused {
+		for _, id := range o.keepers(key) {
+			if h := o.histories[id]; h.gone && h != home {
+				gone = append(gone, h)
+			}
+		}
+		if home == nil || len(gone) > 0 {
+			if home != nil && o.isPromised(o.promised[key], gone) {
+				w.fail("I5", "%+v was answered as %v with a copy on a second disk, and counted nowhere", key, v)
+			}
 			w.count["answered and lost with a disk"]++
 			continue
 		}

@@ -29,6 +29,7 @@ type plan struct {
 	meddling  float64 // mean milliseconds between what operators do
 	skewed    bool    // one clock is hours off
 	quiet     bool    // no faults at all
+	copies    bool    // every journal is kept on two disks of its region
 }
 
 type flight struct {

@@ -41,7 +41,7 @@ func (t *tap) Open(name string) (journal.File, error) {
 		return nil, err
 	}
 	x := &tapped{File: f, t: t, name: name}
-	if strings.HasPrefix(path.Base(name), "spare-") {
+	if strings.HasPrefix(path.Base(name), "spare-") && !isCopy(name) {
 		x.h = t.history(path.Dir(name))
 	}
 	return x, nil
@@ -53,7 +53,7 @@ func (t *tap) Create(name string) (journal.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if path.Base(name) == "checkpoint.tmp" {
+	if path.Base(name) == "checkpoint.tmp" && !isCopy(name) {
 		t.o.w.count["checkpoint"]++
 	}
 	return &tapped{File: f, t: t, name: name}, nil
@@ -62,7 +62,7 @@ func (t *tap) Create(name string) (journal.File, error) {
 // Rename implements journal.FS.
 func (t *tap) Rename(from, to string) error {
 	err := t.FS.Rename(from, to)
-	if err == nil && path.Base(from) == "rewrite.tmp" {
+	if err == nil && path.Base(from) == "rewrite.tmp" && !isCopy(from) {
 		t.history(path.Dir(from)).rewritten = true
 	}
 	return err
@@ -77,6 +77,10 @@ func (t *tap) SyncDir(dir string) error {
 	}
 	return err
 }
+
+// isCopy reports whether a file is of another node's journal, of which the
+// oracle hears where it is written.
+func isCopy(name string) bool { return strings.Contains(name, "/copies/") }
 
 // Lock implements journal.FS.
 func (t *tap) Lock(name string) (io.Closer, error) { return t.FS.Lock(name) }
@@ -95,7 +99,7 @@ func (f *tapped) WriteAt(b []byte, at int64) (int, error) {
 	switch {
 	case f.h != nil && at >= sector:
 		f.frames(b, f.h.written)
-	case path.Base(f.name) == "rewrite.tmp": // what of the open segment has survived
+	case path.Base(f.name) == "rewrite.tmp" && !isCopy(f.name): // what of the open segment has survived
 		last := uint64(0)
 		f.frames(b[min(sector, len(b)):], func(first uint64, recs [][]byte) {
 			h := f.t.history(path.Dir(f.name))

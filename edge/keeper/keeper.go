@@ -63,6 +63,8 @@ type Replica interface {
 	// Wait returns when the record at pos is durable at the peer, or the holder
 	// is alone.
 	Wait(ctx context.Context, j *journal.Journal, pos journal.Position) error
+	// Covered reports whether Wait would return at once.
+	Covered(j *journal.Journal, pos journal.Position) (bool, error)
 	// Alone reports whether the journal is on one disk only.
 	Alone() bool
 }
@@ -153,7 +155,9 @@ type book struct {
 	edge    *exchange.Edge
 	next    atomic.Uint64
 	end     atomic.Uint64
-	marks   []mark // by time, for floors
+	booted  journal.Position // of the present boot's record; 0: none began
+	known   bool             // the peer has that record too, or need not
+	marks   []mark           // by time, for floors
 	buf     []byte
 	pending []byte        // a record of a step that was taken, for which there was no room
 	open    []*wire.Batch // sealed, not yet known to be durable
@@ -357,11 +361,20 @@ func (k *Keeper) boot(ctx context.Context, b *book, now time.Time) error {
 	b.edge = exchange.NewEdge(b.holder, boot, ordinal+1, b.st.Acked(), b.st.Sealed())
 	_, end := b.st.Span()
 	b.end.Store(end)
+	b.booted = pos
 	return k.goLive(b)
 }
 
-// goLive gives Offer the book's boot, sealed with the keys in force.
+// goLive gives Offer the book's boot, sealed with the keys in force. Where the
+// peer does not have the boot's record yet, Tick tries again: of a boot that only
+// a lost disk knew, no event would count.
 func (k *Keeper) goLive(b *book) error {
+	if !b.known && k.cfg.Replica != nil {
+		if ok, err := k.cfg.Replica.Covered(b.j, b.booted); !ok || err != nil {
+			return nil //nolint:nilerr // it is about another journal: this one's turn is over
+		}
+	}
+	b.known = true
 	ring := k.ring.Load()
 	if ring == nil || k.draining.Load() || b.st.Fenced() || b.st.Closed() {
 		k.live.Store(nil)

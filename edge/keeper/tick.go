@@ -35,6 +35,11 @@ func (k *Keeper) Tick(now int64) error {
 		if err := ignoreFull(k.tend(b, now)); err != nil {
 			return err
 		}
+		if !b.known && b.booted > 0 {
+			if err := k.goLive(b); err != nil {
+				return err
+			}
+		}
 	}
 	if exchange.Day(now+k.cfg.MaxOffline.Milliseconds()) > k.planned {
 		k.planDays(now)

@@ -483,3 +483,25 @@ func TestWhatIsCoveredIsThere(t *testing.T) {
 		}
 	})
 }
+
+// The format is kept: a copy that was written once can be read for ever.
+func TestGolden(t *testing.T) {
+	at := boundary{0x0102, journal.Hash{0xa, 0xb, 0xc}}
+	for name, c := range map[string]struct {
+		got  []byte
+		want string
+	}{
+		"frame":      {appendFrame(nil, &journal.Frame{Last: at.pos, Hash: at.hash, Body: []byte("xy")}, 3), "0101" + "0000000000000102" + "0a0b0c00000000000000000000000000" + "0000000000000003" + "7879"},
+		"cut":        {appendCut(nil, at), "0102" + "0000000000000102" + "0a0b0c00000000000000000000000000"},
+		"mark":       {appendMark(nil), "0103"},
+		"checkpoint": {appendCheckpoint(nil, ID{5, [16]byte{6}}, at, 7, []byte("z")), "01" + "00000005" + "06000000000000000000000000000000" + "0000000000000102" + "0a0b0c00000000000000000000000000" + "0000000000000007" + "7a"},
+		"directory":  {[]byte(ID{5, [16]byte{6}}.String()), fmt.Sprintf("%x", "5-06000000000000000000000000000000")},
+	} {
+		if got := fmt.Sprintf("%x", c.got); got != c.want {
+			t.Errorf("%s:\n%s, want\n%s", name, got, c.want)
+		}
+	}
+	if id, ok := parseID("5-06000000000000000000000000000000"); !ok || id != (ID{5, [16]byte{6}}) {
+		t.Errorf("the directory's name is read as %v, %v", id, ok)
+	}
+}

@@ -703,7 +703,7 @@ func (s *source) Replay(record func(pos journal.Position, rec []byte) error, com
 		}
 		f := journal.Frame{Last: e.at.pos, Hash: e.at.hash, Body: e.body}
 		if !f.Follows(at.pos, at.hash) {
-			return fmt.Errorf("%w: a frame does not follow the boundary at %d", errFormat, at.pos)
+			return &journal.CorruptError{File: "copy", Offset: int64(own), Reason: fmt.Sprintf("a frame does not follow the boundary at %d", at.pos)}
 		}
 		if err := f.Records(at.pos, record); err != nil {
 			return err
