@@ -83,13 +83,13 @@ func appendFrame(dst []byte, f *journal.Frame, durable uint64) []byte {
 	return append(dst, f.Body...)
 }
 
-func appendCut(dst []byte, at boundary) []byte {
-	dst = append(dst, version, kindCut)
+func cutRecord(at boundary) []byte {
+	dst := []byte{version, kindCut}
 	dst = be.AppendUint64(dst, uint64(at.pos))
 	return append(dst, at.hash[:]...)
 }
 
-func appendMark(dst []byte) []byte { return append(dst, version, kindMark) }
+func markRecord() []byte { return []byte{version, kindMark} }
 
 // entry is one record of a copy.
 type entry struct {
@@ -138,8 +138,8 @@ func readEntry(rec []byte) (e entry, err error) {
 
 const checkpointStart = 1 + 4 + 16 + 8 + 16 + 8
 
-func appendCheckpoint(dst []byte, id ID, at boundary, durable uint64, state []byte) []byte {
-	dst = append(dst, version)
+func checkpointState(id ID, at boundary, durable uint64, state []byte) []byte {
+	dst := []byte{version}
 	dst = be.AppendUint32(dst, id.Holder)
 	dst = append(dst, id.Journal[:]...)
 	dst = be.AppendUint64(dst, uint64(at.pos))

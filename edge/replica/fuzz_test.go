@@ -15,9 +15,9 @@ import (
 func FuzzEntry(f *testing.F) {
 	at := boundary{7, journal.Hash{1, 2, 3}}
 	f.Add(appendFrame(nil, &journal.Frame{Last: 7, Hash: at.hash, Body: []byte("body")}, 5))
-	f.Add(appendCut(nil, at))
-	f.Add(appendMark(nil))
-	f.Add(appendCheckpoint(nil, ID{3, [16]byte{4}}, at, 6, []byte("state")))
+	f.Add(cutRecord(at))
+	f.Add(markRecord())
+	f.Add(checkpointState(ID{3, [16]byte{4}}, at, 6, []byte("state")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if e, err := readEntry(b); err == nil {
 			var again []byte
@@ -25,16 +25,16 @@ func FuzzEntry(f *testing.F) {
 			case kindFrame:
 				again = appendFrame(nil, &journal.Frame{Last: e.at.pos, Hash: e.at.hash, Body: e.body}, e.durable)
 			case kindCut:
-				again = appendCut(nil, e.at)
+				again = cutRecord(e.at)
 			case kindMark:
-				again = appendMark(nil)
+				again = markRecord()
 			}
 			if !bytes.Equal(again, b) {
 				t.Errorf("%x is read as %+v, which is written as %x", b, e, again)
 			}
 		}
 		id := ID{3, [16]byte{4}}
-		if at, durable, state, err := readCheckpoint(b, id); err == nil && !bytes.Equal(appendCheckpoint(nil, id, at, durable, state), b) {
+		if at, durable, state, err := readCheckpoint(b, id); err == nil && !bytes.Equal(checkpointState(id, at, durable, state), b) {
 			t.Errorf("%x is read as a checkpoint at %v, which is written otherwise", b, at)
 		}
 	})

@@ -492,9 +492,9 @@ func TestGolden(t *testing.T) {
 		want string
 	}{
 		"frame":      {appendFrame(nil, &journal.Frame{Last: at.pos, Hash: at.hash, Body: []byte("xy")}, 3), "0101" + "0000000000000102" + "0a0b0c00000000000000000000000000" + "0000000000000003" + "7879"},
-		"cut":        {appendCut(nil, at), "0102" + "0000000000000102" + "0a0b0c00000000000000000000000000"},
-		"mark":       {appendMark(nil), "0103"},
-		"checkpoint": {appendCheckpoint(nil, ID{5, [16]byte{6}}, at, 7, []byte("z")), "01" + "00000005" + "06000000000000000000000000000000" + "0000000000000102" + "0a0b0c00000000000000000000000000" + "0000000000000007" + "7a"},
+		"cut":        {cutRecord(at), "0102" + "0000000000000102" + "0a0b0c00000000000000000000000000"},
+		"mark":       {markRecord(), "0103"},
+		"checkpoint": {checkpointState(ID{5, [16]byte{6}}, at, 7, []byte("z")), "01" + "00000005" + "06000000000000000000000000000000" + "0000000000000102" + "0a0b0c00000000000000000000000000" + "0000000000000007" + "7a"},
 		"directory":  {[]byte(ID{5, [16]byte{6}}.String()), fmt.Sprintf("%x", "5-06000000000000000000000000000000")},
 	} {
 		if got := fmt.Sprintf("%x", c.got); got != c.want {

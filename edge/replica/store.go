@@ -407,7 +407,7 @@ func (s *Store) take(ctx context.Context, c *kept, r *wire.AppendRequest) (taken
 	var last journal.Position
 	if i+1 < len(c.marks) { // the holder lost what follows, and went on from here
 		at = c.marks[i].boundary
-		if last, err = c.j.Append(appendCut(nil, at)); err != nil {
+		if last, err = c.j.Append(cutRecord(at)); err != nil {
 			return false, noRoom(err)
 		}
 		c.cut(at)
@@ -465,9 +465,9 @@ func (s *Store) part(ctx context.Context, c *kept, p *wire.CheckpointPart) error
 }
 
 func (s *Store) saveCheckpoint(ctx context.Context, c *kept, a *assembly) error {
-	state := appendCheckpoint(nil, c.id, a.at, c.durable, a.state)
+	state := checkpointState(c.id, a.at, c.durable, a.state)
 	if a.afresh {
-		pos, err := c.j.Append(appendMark(nil))
+		pos, err := c.j.Append(markRecord())
 		if err != nil {
 			return noRoom(err)
 		}
