@@ -34,7 +34,9 @@
 //	Σ answered = Σ settled + Σ unbilled + Σ home lost
 //
 // Answers given by a disk that was then lost, damaged or rolled back are excused
-// from this sum, and counted; they never excuse a debit.
+// from this sum, and counted; they never excuse a debit. Every third seed keeps
+// journals on two disks: then only what a node took alone, or what more than one
+// disk of a region was harmed for, is excused.
 //
 // Threads of a process are coroutines: they wait for time, for a message, or in
 // a group commit for the disk (journal.Options.Gather), and only there another
@@ -71,6 +73,6 @@
 // store is core/ledger's Memory; core/postgres passes the same conformance suite.
 // Steps of a keeper that hold its lock while they write (Enroll, Open) run
 // without anything in between. Not simulated yet: a database restored from the
-// past (there is no recovery to play), replication between peers, floors within
+// past (there is no recovery to play), floors within
 // a boot, and batches that are sealed early for their size.
 package simulation
