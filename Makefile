@@ -75,8 +75,8 @@ simulate-nightly: ## 1 000 000 seeds (SEEDS); stopped, it goes on where it was
 simulate: ## SEEDS (1000) simulated worlds that break, beginning with seed FROM (1)
 	$(GO) test ./dev/simulation -run 'TestSeeds$$' -count=1 -v -timeout 0 -seeds=$(or $(SEEDS),1000) -from=$(or $(FROM),1)
 
-utilisation: ## how much of a budget many nodes bill, with and without faults, as a table
-	$(GO) run ./dev/simulation/utilisation
+utilisation: ## how much of a budget many nodes bill, with and without faults (writes docs/proof.md)
+	$(GO) run ./dev/simulation/utilisation -write
 
 mutate: ## break one guard at a time; the simulation must notice (writes docs/proof.md)
 	$(GO) run ./dev/simulation/mutate $(if $(ONLY),-only '$(ONLY)',-write)
