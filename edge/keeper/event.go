@@ -98,11 +98,13 @@ func (k *Keeper) event(ctx context.Context, e *holder.Event) (Verdict, error) {
 	away := k.book != nil && k.book.holder != e.Holder
 	k.mu.Unlock()
 	if away && k.cfg.Home != nil {
-		if outcome, err := k.cfg.Home(ctx, e.Wire()); err == nil {
+		outcome, err := k.cfg.Home(ctx, e.Wire())
+		if err == nil {
 			v := verdictOf(exchange.Outcome(outcome))
 			k.verdicts[v].Add(1)
 			return v, nil
 		}
+		k.stray(err)
 	}
 	v, err := k.judge(ctx, e)
 	if err == nil {

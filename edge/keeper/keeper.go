@@ -19,6 +19,7 @@ import (
 	"nearside/edge/decision"
 	"nearside/edge/holder"
 	"nearside/edge/journal"
+	"nearside/edge/peer"
 	"nearside/edge/statedir"
 	"nearside/sync/exchange"
 	"nearside/sync/lease"
@@ -131,6 +132,7 @@ type Keeper struct {
 	sites    atomic.Pointer[map[uint32]*site]
 	news     atomic.Pointer[news]
 	verdicts [holder.Verdicts]atomic.Uint64
+	strayed  [3]atomic.Uint64 // events of other homes that no peer judged, by why
 
 	accounts sync.RWMutex // around the rest, not what it holds; taken after mu
 	byBudget map[lease.Budget]*account
@@ -611,6 +613,26 @@ func (k *Keeper) Journal() *journal.Stats {
 		return nil
 	}
 	return k.book.j.Stats()
+}
+
+// EachStrayed calls f with how many events of other homes went by way of the
+// core, by why no peer judged them.
+func (k *Keeper) EachStrayed(f func(why string, n uint64)) {
+	for i, why := range [...]string{"unknown home", "timed out", "refused"} {
+		f(why, k.strayed[i].Load())
+	}
+}
+
+// stray notes why a peer did not judge an event.
+func (k *Keeper) stray(err error) {
+	why := 2
+	switch {
+	case errors.Is(err, peer.ErrNotHome):
+		why = 0
+	case errors.Is(err, context.DeadlineExceeded):
+		why = 1
+	}
+	k.strayed[why].Add(1)
 }
 
 // EachVerdict calls f with how often each verdict was given.

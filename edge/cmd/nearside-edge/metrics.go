@@ -27,6 +27,10 @@ func (e *edge) expose() {
 		func(say func(float64, ...string)) {
 			e.keeper.EachVerdict(func(v holder.Verdict, n uint64) { say(float64(n), v.String()) })
 		})
+	o.Counters("nearside_edge_strayed_total", "Views and clicks of other homes that went by way of the core, by why no peer judged them.", []string{"why"},
+		func(say func(float64, ...string)) {
+			e.keeper.EachStrayed(func(why string, n uint64) { say(float64(n), why) })
+		})
 	counter := func(name, help string, n interface{ Load() uint64 }) {
 		o.Counter(name, help, func() float64 { return float64(n.Load()) })
 	}
