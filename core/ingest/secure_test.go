@@ -339,6 +339,37 @@ func TestACredentialIsRenewed(t *testing.T) {
 	}
 }
 
+// TestAHolderFromBeforeCertificates joined while the port spoke plain HTTP: its
+// secret gets it a first certificate, again if the answer was lost, and no more
+// once it was heard with one.
+func TestAHolderFromBeforeCertificates(t *testing.T) {
+	m := memory()
+	before := start(t, m, Options{})
+	n := before.join("a")
+	before.stop()
+	c := startTLS(t, m, Options{})
+	request1 := &wire.SyncRequest{Protocol: 1, Holder: n.id, Boot: 1, BootOrdinal: 1, Trust: c.roots.Sum[:]}
+	if _, err := c.as(n.secret, nil).Sync(t.Context(), request1); connect.CodeOf(err) != connect.CodeUnauthenticated {
+		t.Errorf("an exchange without a certificate: %v", err)
+	}
+	var now credential
+	for range 2 {
+		csr, done := request(t)
+		got, err := c.as(n.secret, nil).Renew(t.Context(), &wire.RenewRequest{Protocol: 1, Holder: n.id, Csr: csr})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now = credential{n.id, got.GetSecret(), done(got.GetCertificate())}
+	}
+	if _, err := c.as(now.secret, now.pair).Sync(t.Context(), request1); err != nil {
+		t.Fatal(err)
+	}
+	c.known.drop(n.id)
+	if _, err := c.as(now.secret, nil).Renew(t.Context(), &wire.RenewRequest{Protocol: 1, Holder: n.id}); connect.CodeOf(err) != connect.CodeUnauthenticated {
+		t.Errorf("its secret alone, after it was heard with a certificate: %v", err)
+	}
+}
+
 // TestARevokedCredential ends at cores that remember it, and ends the stream.
 func TestARevokedCredential(t *testing.T) {
 	m := memory()

@@ -49,11 +49,7 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	}
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
 	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
-		// A passfile, if the URL names one, is read for each connection, so that a
-		// password can be replaced while the core runs.
-		if again, err := pgx.ParseConfig(url); err == nil {
-			c.Password = again.Password
-		}
+		freshen(url, c)
 		return nil
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
@@ -65,6 +61,15 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		return nil, fmt.Errorf("reach the database at %s: %w", config.ConnConfig.Host, err)
 	}
 	return &DB{pool: pool}, nil
+}
+
+// freshen reads the password again where the URL names a passfile, or the
+// environment does, so that it can be replaced while the core runs: each new
+// connection shows what the file says then.
+func freshen(url string, c *pgx.ConnConfig) {
+	if again, err := pgx.ParseConfig(url); err == nil {
+		c.Password = again.Password
+	}
 }
 
 // Close waits for connections in use and closes all.
