@@ -200,7 +200,6 @@ func TestWhoMayCallWhat(t *testing.T) {
 		yes  = connect.Code(0)
 		who  = connect.CodeUnauthenticated
 		deny = connect.CodePermissionDenied
-		none = connect.CodeUnimplemented
 	)
 	// In the order of kinds. Each call speaks for a.
 	table := map[string][]connect.Code{
@@ -211,7 +210,9 @@ func TestWhoMayCallWhat(t *testing.T) {
 		// neighbour may ask, since it may keep a copy of the journal.
 		"HandIn": {connect.CodeFailedPrecondition, who, who, who, who, who, deny, deny, deny, who, who, who, yes, who},
 		"Renew":  {yes, who, who, who, who, who, deny, deny, deny, who, who, yes, deny, who},
-		"State":  {none, who, who, who, who, who, none, deny, deny, who, who, who, none, who}, // not served by this core
+		"Fence":  {yes, who, who, who, who, who, deny, deny, deny, who, who, who, deny, who},
+		// A core that lost history may not know the holder: its join token stands for it.
+		"State": {yes, who, who, who, yes, yes, deny, deny, deny, who, who, who, deny, who},
 	}
 	call := map[string]func(x wireconnect.ExchangeClient) error{
 		"Register": func(x wireconnect.ExchangeClient) error {
@@ -245,7 +246,13 @@ func TestWhoMayCallWhat(t *testing.T) {
 			return err
 		},
 		"State": func(x wireconnect.ExchangeClient) error {
-			_, err := x.State(t.Context(), &wire.StateRequest{})
+			_, err := x.State(t.Context(), &wire.StateRequest{Protocol: 1, Statement: &wire.Statement{
+				Holder: a.id, Region: "us", Node: "a", Disk: strings.Repeat("0", 32), Boot: 1, BootOrdinal: 1, SecretHash: make([]byte, 32),
+			}})
+			return err
+		},
+		"Fence": func(x wireconnect.ExchangeClient) error {
+			_, err := x.Fence(t.Context(), &wire.FenceRequest{Protocol: 1, Holder: a.id, Reason: "test"})
 			return err
 		},
 	}
