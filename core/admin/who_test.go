@@ -28,14 +28,14 @@ var does = map[string]string{
 	"replace-ad": writes, "replace-ad-type": writes, "replace-advertiser": writes, "replace-campaign": writes, "replace-flight": writes,
 	"replace-geo-region": writes, "replace-publisher": writes, "replace-publisher-group": writes, "replace-topic": writes,
 	"pause-flight": writes, "resume-flight": writes, "kill-flight": writes, "delete-flight": writes,
-	"fence-holder": writes, "close-holder": writes, "create-token": writes, "revoke-token": writes,
+	"fence-holder": writes, "close-holder": writes, "refund-flight": writes, "create-token": writes, "revoke-token": writes,
 
 	"list-ad-types": reads, "list-ads": reads, "list-advertisers": reads, "list-campaigns": reads, "list-flights": reads,
 	"list-geo-regions": reads, "list-publisher-groups": reads, "list-publishers": reads, "list-topics": reads,
 	"read-ad": reads, "read-ad-type": reads, "read-advertiser": reads, "read-campaign": reads, "read-flight": reads,
 	"read-geo-region": reads, "read-publisher": reads, "read-publisher-group": reads, "read-topic": reads,
 	"get-catalog-bytes": reads, "list-catalog-receipts": reads, "list-catalog-versions": reads, "list-control-receipts": reads,
-	"list-edges": reads, "read-holder": reads, "list-flight-leases": reads, "list-flight-refusals": reads, "read-flight-series": reads,
+	"list-edges": reads, "read-holder": reads, "list-holders": reads, "list-flight-refunds": reads, "list-flight-leases": reads, "list-flight-refusals": reads, "read-flight-series": reads,
 	"list-jobs": reads, "list-audit": reads, "list-tokens": reads, "read-token": reads, "report-delivery": reads,
 }
 
