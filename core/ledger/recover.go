@@ -155,6 +155,13 @@ func openForgottenDays(ctx context.Context, store Store) error {
 	return store.OpenDays(ctx, sorted(days, cmp.Compare))
 }
 
+// spareIDs is how many numbers of holders are left out after a recovery: holders
+// that were registered in the lost time, and are silent until later, have them.
+const spareIDs = 1000
+
+// told marks a holder all of whose batches count as told.
+const told = 1 << 62
+
 // planner works out one recovery.
 type planner struct {
 	*Everything
@@ -236,6 +243,9 @@ func (p *planner) newcomers() {
 		for _, old := range p.Holders {
 			if old.State == Open && old.Region == h.Region && old.Node == h.Node {
 				p.fence(old, Replaced, fmt.Sprintf("its node has been holder %d since", id))
+				// It has drained, or handed in, and was judged: of that the others have
+				// heard. What it may still hand in is not judged again.
+				old.Recovered = told
 				delete(p.said, old.ID)
 			}
 		}
@@ -367,7 +377,13 @@ func (p *planner) balanceOne(b *Budget, leases []*Lease, heard int64) {
 	if p.budgets[b.ID] != nil && b.Limit == 0 { // nobody has heard its limit: what is out is all there is
 		most = spent + out
 	}
-	// Holders that are gone have settled what others only heard of.
+	// Holders that are gone have settled what others only heard of; those that may
+	// still hand in will be judged, and must not be settled twice.
+	for _, l := range leases {
+		if h := p.Holders[l.Holder]; h.State == Fenced && h.Recovered != told {
+			heard = 0
+		}
+	}
 	if gone := min(heard-spent-b.Judged, most-spent-b.Judged-out); gone > 0 {
 		b.Judged += gone
 		p.heard[b.ID] = gone
@@ -546,12 +562,14 @@ func (p *planner) finish() {
 	slices.SortFunc(b.NewLeases, byID)
 	slices.Sort(b.Renumber)
 	slices.SortFunc(p.out.Holders, func(x, y RecoveredHolder) int { return cmp.Compare(x.ID, y.ID) })
+	known := b.Holder
+	b.Holder += spareIDs
 	for _, id := range p.o.Without {
 		if p.Holders[id] == nil {
 			p.out.Warnings = append(p.out.Warnings, fmt.Sprintf("holder %d, which is to be left out, is not known", id))
 		}
 	}
-	for id := uint32(1); id <= b.Holder; id++ {
+	for id := uint32(1); id <= known; id++ {
 		if p.Holders[id] == nil && p.Statements[id] == nil {
 			p.out.Warnings = append(p.out.Warnings, fmt.Sprintf("holder %d was registered and forgotten, or never was; if it lives it will be fenced and hand in", id))
 		}

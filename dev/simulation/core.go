@@ -212,7 +212,7 @@ func (c *core) together(group []pending) error {
 	w.books.check() // before anybody hears of it
 	for _, note := range result.Notes {
 		w.say("note", "holder %d %v: %s", note.Holder, note.Status, note.Reason)
-		if note.Status == wire.SyncResponse_FORGOTTEN {
+		if note.Status == wire.SyncResponse_FORGOTTEN && !c.w.restored {
 			w.fail("I3", "the core believes it forgot: %s", note.Reason)
 		}
 	}
@@ -222,7 +222,11 @@ func (c *core) together(group []pending) error {
 	}
 	for i, r := range result.Replies {
 		if r == nil {
-			w.fail("protocol", "holder %d is unknown", requests[i].GetHolder())
+			if !w.restored {
+				w.fail("protocol", "holder %d is unknown", requests[i].GetHolder())
+			}
+			group[i].reply(&wire.SyncResponse{Status: unauthenticated})
+			continue
 		}
 		for _, x := range c.controls {
 			if x.GetVersion() > requests[i].GetSide().GetAppliedControl() {
@@ -262,7 +266,7 @@ func (c *core) register(r *wire.RegisterRequest, reply func(*wire.RegisterRespon
 		return
 	}
 	c.w.say("registered", "%s as holder %d, fencing %d", r.GetNode(), done.Holder, done.Fenced)
-	reply(&wire.RegisterResponse{Holder: done.Holder, Secret: "secret", Keys: c.keys})
+	reply(&wire.RegisterResponse{Holder: done.Holder, Secret: fmt.Sprintf("%d.secret", done.Holder), Keys: c.keys, Stamp: done.Stamp})
 }
 
 // handIn answers without a cursor where the journal is of no use.
@@ -277,6 +281,9 @@ func (c *core) handIn(r *wire.HandInRequest, reply func(*wire.HandInResponse)) {
 	switch {
 	case errors.Is(err, ledger.ErrBehind):
 		c.w.say("handin-behind", "holder %d: %v", r.GetHolder(), err)
+		c.w.books.lost(r.GetHolder())
+		reply(&wire.HandInResponse{})
+	case errors.Is(err, ledger.ErrNoHolder) && c.mem.Forgotten == "": // forgotten, and recovered without it
 		c.w.books.lost(r.GetHolder())
 		reply(&wire.HandInResponse{})
 	case err != nil:

@@ -23,6 +23,9 @@
 //     unsynced data what the seed likes.
 //   - The core dies, with what waited in it, or between a commit and its
 //     replies. Transactions fail, run twice, or commit with an error.
+//   - Postgres is restored from the past, in one run of eight: the truth of a
+//     while ago is put back while nodes have gone on, and an operator runs the
+//     recovery that ships, leaving out who is not heard in time.
 //   - Operators pause and kill flights, raise and lower budgets, fence holders
 //     that live, close fenced ones early.
 //
@@ -72,7 +75,6 @@
 // not here, nor is core/ingest, whose groups and retries core.go plays. The
 // store is core/ledger's Memory; core/postgres passes the same conformance suite.
 // Steps of a keeper that hold its lock while they write (Enroll, Open) run
-// without anything in between. Not simulated yet: a database restored from the
-// past (there is no recovery to play), floors within
+// without anything in between. Not simulated yet: floors within
 // a boot, and batches that are sealed early for their size.
 package simulation

@@ -220,11 +220,15 @@ func (w *World) heal() {
 	for w.now < end && slices.ContainsFunc(w.nodes, func(n *node) bool { return !n.drained }) {
 		w.until(w.now + 5*second)
 		w.core.sweepNow()
+		if w.restored {
+			w.core.heeds()
+			w.core.recoverNow(w.now > end-8*minute)
+		}
 		w.books.check()
 	}
 	for _, n := range w.nodes {
 		if !n.drained {
-			w.fail("sum", "%s did not drain: %s", n.name, n.state())
+			w.fail("sum", "%s did not drain: %s", n.name, n.describe())
 		}
 	}
 	w.fenceLost()
@@ -241,13 +245,13 @@ func (w *World) heal() {
 // fenceLost is an operator who has heard whose disks, or registrations, are lost.
 func (w *World) fenceLost() {
 	for _, id := range slices.Sorted(maps.Keys(w.core.mem.Holders)) {
-		if w.books.isLost(id) {
+		if w.books.isLost(id) || w.restored {
 			w.core.fence(id)
 		}
 	}
 }
 
-func (n *node) state() string {
+func (n *node) describe() string {
 	if n.k == nil {
 		return "down"
 	}

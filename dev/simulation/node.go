@@ -359,6 +359,13 @@ func (n *node) once(gather *bool) error {
 		n.k.Unheard()
 		return err
 	}
+	if reply.GetStatus() == unauthenticated {
+		n.k.Unheard()
+		if err := n.state(); err != nil {
+			return err
+		}
+		return errLine
+	}
 	step, err := n.k.Heard(ctx, reply)
 	w.say("heard", "%s holder %d %v course %d %s", n.name, request.GetHolder(), reply.GetStatus(), step.Course, exchange.Describe(reply.GetCursor()))
 	if err != nil {
@@ -374,6 +381,12 @@ func (n *node) once(gather *bool) error {
 		w.say("fence", "%s holder %d: %s", n.name, request.GetHolder(), step.Reason)
 		if err := n.k.Fence(ctx, step.Reason); err != nil {
 			n.exit("fence", err)
+		}
+	case exchange.Withhold:
+		if reply.GetStateWanted() {
+			if err := n.state(); err != nil {
+				return err
+			}
 		}
 	}
 	n.useCatalog()

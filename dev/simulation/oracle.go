@@ -27,8 +27,10 @@ type oracle struct {
 	holders map[uint32]ledger.Holder // of the core, when it was last checked
 	budgets map[lease.Budget]ledger.Budget
 	leases  map[ledger.LeaseKey]ledger.Lease
-	touched []ledger.LeaseKey      // that are not as they were then
-	ceiling map[lease.Budget]int64 // the most that may ever be settled
+	touched []ledger.LeaseKey         // that are not as they were then
+	ceiling map[lease.Budget]int64    // the most that may ever be settled
+	most    map[lease.Budget]int64    // the highest ceiling of all time, also of a past that was lost
+	granted map[ledger.LeaseKey]int64 // the most that was ever committed, also in that past
 }
 
 // place is a record in a history.
@@ -54,6 +56,7 @@ type history struct {
 	leases   map[lease.Budget]lease.Totals
 	controls map[uint32]uint64
 	said     map[lease.Budget]lease.Totals // the highest totals sent
+	stated   map[lease.Budget]lease.Totals // the same, in a statement
 	batches  map[uint64]uint64             // number → hash of its content
 	last     uint64                        // position of the newest seal sent
 	forks    []fork                        // what it held when its disk was rolled back
@@ -85,11 +88,12 @@ func newOracle(w *World) *oracle {
 	return &oracle{
 		w: w, histories: map[uint32]*history{}, foreign: map[ledger.EventKey][]place{},
 		keys: map[ledger.EventKey]holder.Verdict{}, promised: map[ledger.EventKey]promise{}, ceiling: map[lease.Budget]int64{},
+		most: map[lease.Budget]int64{}, granted: map[ledger.LeaseKey]int64{},
 	}
 }
 
 func newHistory(o *oracle, n *node) *history {
-	h := &history{o: o, n: n, said: map[lease.Budget]lease.Totals{}, batches: map[uint64]uint64{}, seals: map[string]int{}}
+	h := &history{o: o, n: n, said: map[lease.Budget]lease.Totals{}, stated: map[lease.Budget]lease.Totals{}, batches: map[uint64]uint64{}, seals: map[string]int{}}
 	h.forget(0)
 	return h
 }
@@ -174,7 +178,7 @@ func (h *history) allowed(x *entry, pos uint64) {
 	}
 	switch x.kind {
 	case kindGrant:
-		if core := w.core.mem.Leases[ledger.LeaseKey{Holder: h.holder, Budget: x.budget}]; x.total > core.Granted {
+		if core := w.core.mem.Leases[ledger.LeaseKey{Holder: h.holder, Budget: x.budget}]; x.total > max(core.Granted, w.books.granted[ledger.LeaseKey{Holder: h.holder, Budget: x.budget}]) {
 			w.fail("I3", "%s: budget %x: granted %d, the core committed %d", name, int64(x.budget), x.total, core.Granted)
 		}
 		if x.total < h.leases[x.budget].Granted {
@@ -402,7 +406,7 @@ func (h *history) sealed(b *wire.Batch) {
 	}
 	r := b.GetRollups()
 	got := [...]int64{total(r.GetViews()), total(r.GetClicks()), total(r.GetUnbilledViews()) + total(r.GetUnbilledClicks()), total(r.GetSpentMicros()), int64(len(b.GetForeign()))}
-	if want := [...]int64{views, clicks, unbilled, micros, foreign}; got != want && !first {
+	if want := [...]int64{views, clicks, unbilled, micros, foreign}; got != want && !first && !w.restored { // a recovery may jump over a batch that a statement told
 		w.fail("I6", "holder %d: batch %d counts views, clicks, unbilled, micros, foreign as %v, its records make %v", h.holder, b.GetSeal().GetBatch(), got, want)
 	}
 }
@@ -441,6 +445,7 @@ func (o *oracle) check() {
 	})
 	for _, key := range o.touched {
 		o.checkLease(key, t.Leases[key], o.leases[key])
+		o.granted[key] = max(o.granted[key], t.Leases[key].Granted)
 	}
 	for _, id := range slices.Sorted(maps.Keys(t.Budgets)) {
 		b, was := t.Budgets[id], o.budgets[id]
@@ -466,6 +471,12 @@ func (o *oracle) check() {
 			o.ceiling[id] = max(b.Asked, was.Outstanding+was.Settled)
 		case b.Unleased-was.Unleased > s.returned:
 			o.w.fail("I8", "budget %x: %d more unleased, %d returned", int64(id), b.Unleased-was.Unleased, s.returned)
+		}
+		if !o.w.restored {
+			o.most[id] = max(o.most[id], o.ceiling[id])
+		}
+		if o.w.begun && b.Settled-b.Refunded > max(o.most[id], b.Asked) {
+			o.w.fail("I10", "budget %x: settled %d after a recovery, never sold more than %d", int64(id), b.Settled, o.most[id])
 		}
 		if b.Settled-b.Refunded > o.ceiling[id] {
 			o.w.fail("I10", "budget %x: settled %d of %d", int64(id), b.Settled, o.ceiling[id])
@@ -500,8 +511,10 @@ func (o *oracle) checkLease(key ledger.LeaseKey, l, was ledger.Lease) {
 	if h == nil {
 		return
 	}
-	said := h.said[key.Budget]
-	if len(h.forks) == 0 && now.State == ledger.Open && (l.Spent > said.Spent || l.Returned > said.Returned) {
+	said, stated := h.said[key.Budget], h.stated[key.Budget]
+	said.Spent, said.Returned = max(said.Spent, stated.Spent), max(said.Returned, stated.Returned)
+	anew := o.w.restored && was == (ledger.Lease{}) // put back, and not said again
+	if len(h.forks) == 0 && !anew && now.State == ledger.Open && (l.Spent > said.Spent || l.Returned > said.Returned) {
 		o.w.fail("I8", "lease %+v: %+v, its open holder has said %+v", key, l.Totals, said)
 	}
 	if l.Returned != was.Returned && before.State == ledger.Fenced && now.State == ledger.Fenced {
@@ -512,6 +525,83 @@ func (o *oracle) checkLease(key ledger.LeaseKey, l, was ledger.Lease) {
 	}
 	if now.State == ledger.Closed && l.Available() != 0 {
 		o.w.fail("I9", "lease %+v of a closed holder has %d left", key, l.Available())
+	}
+}
+
+// restart is after the truth was put back to the past, or rebuilt: nothing that
+// was seen before binds it.
+func (o *oracle) restart() {
+	o.holders, o.budgets, o.leases = nil, nil, nil
+	o.w.core.changed = true
+	clear(o.w.core.asked)
+}
+
+// stated is a holder's statement as it leaves.
+func (o *oracle) stated(s *wire.Statement) {
+	h, t := o.histories[s.GetHolder()], s.GetTotals()
+	if c := s.GetSealed(); c.GetPosition() > h.durable {
+		o.w.fail("I5", "holder %d states %s, durable is %d", s.GetHolder(), exchange.Describe(c), h.durable)
+	}
+	for i, id := range t.GetBudget() {
+		h.stated[lease.Budget(id)] = lease.Totals{Granted: t.Granted[i], Spent: t.Spent[i], Returned: t.Returned[i]}
+	}
+}
+
+// recovered is the account at the end of a run in which a past was restored.
+// Counts of the lost time are rebuilt from totals, so what is held is: the books
+// agree with themselves, nothing is settled that nobody billed, and, where every
+// holder that lived was heard, everything that anybody billed is.
+func (o *oracle) recovered() {
+	w, t := o.w, &o.w.core.mem.Truth
+	if diff, err := t.Check(); err != nil || len(diff) > 0 {
+		w.fail("sum", "after a recovery: %v %v", diff, err)
+	}
+	billed := map[lease.Budget]int64{}
+	seen := map[ledger.EventKey]bool{}
+	count := func(x *entry) {
+		if x.kind != kindJudged || x.outcome != exchange.Billed || seen[keyOf(&x.event)] {
+			return
+		}
+		seen[keyOf(&x.event)] = true
+		for _, d := range owes(&x.event) {
+			billed[d.budget] += d.amount
+		}
+	}
+	for _, h := range o.histories {
+		for i := range h.recs {
+			count(&h.recs[i])
+		}
+		for _, f := range h.forks {
+			for i := range f.recs {
+				count(&f.recs[i])
+			}
+		}
+	}
+	for key, f := range t.Foreign {
+		e, err := holder.EventFrom(f.Event)
+		if err != nil {
+			w.fail("protocol", "%v", err)
+		}
+		if f.Outcome == exchange.Billed && !seen[key] {
+			seen[key] = true
+			for _, d := range owes(&e) {
+				billed[d.budget] += d.amount
+			}
+		}
+	}
+	lost := false // a journal with what it billed
+	for _, h := range o.histories {
+		lost = lost || h.gone
+	}
+	for id, b := range t.Budgets {
+		if b.Settled > billed[id] && !lost {
+			w.fail("sum", "budget %x: %d settled after a recovery, its events make %d", int64(id), b.Settled, billed[id])
+		}
+		if b.Settled == billed[id] {
+			w.count["budget exact after a recovery"]++
+		} else {
+			w.count["budget short after a recovery"]++
+		}
 	}
 }
 
@@ -526,6 +616,10 @@ type effect struct {
 // settle is the account at the end, when everybody has said everything.
 func (o *oracle) settle() {
 	w, t := o.w, &o.w.core.mem.Truth
+	if w.restored {
+		o.recovered()
+		return
+	}
 	effects := map[ledger.EventKey]effect{}
 	for _, id := range slices.Sorted(maps.Keys(t.Holders)) {
 		at := t.Holders[id]

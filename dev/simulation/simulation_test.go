@@ -156,6 +156,7 @@ func TestSeeds(t *testing.T) {
 		"billed", "unbilled", "home lost", "judged", "answered and lost with a disk",
 		"lost message", "repeated message", "slow message", "cut",
 		"died", "tail-lost", "checkpoint", "disk-lost", "disk-full", "flip", "rolled-back", "drained", "fenced", "handin", "expired", "closed",
+		"restored", "recovered", "recovered-stated", "budget exact after a recovery",
 		"core-died", "transaction refused", "commit unknown", "transaction repeated", "control", "ask",
 		"members", "brokered", "direct again", "offered by its broker", "left to its broker",
 	} {

@@ -43,6 +43,10 @@ type World struct {
 	ending  bool // faults are over
 	closing bool // nodes drain as soon as they have started
 
+	restored bool // Postgres was, from the past
+	begun    bool // and its operator said so at once
+	leftOut  int  // holders that a recovery went on without
+
 	plan    plan
 	net     network
 	core    *core
@@ -108,6 +112,7 @@ func (w *World) play() {
 	}
 	w.core.sweep()
 	w.readers()
+	w.restores()
 	w.faults()
 	w.operators()
 	w.until(w.plan.start + w.plan.lasts)

@@ -123,6 +123,7 @@ func (k *Keeper) Enroll(ctx context.Context, r *wire.RegisterResponse) error {
 	}
 	k.accounts.RUnlock()
 	b.stamp = r.GetStamp()
+	k.heard = 0 // the next word of the core is saved, and this stamp with it
 	k.book = b
 	k.replicate(b)
 	if err := k.boot(ctx, b, now); err != nil {
