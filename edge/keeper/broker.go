@@ -38,9 +38,9 @@ func (f *flight) brokered(k *Keeper, day int32) bool {
 	return a != nil && a.small
 }
 
-// pacing is the units per second, in thousandths, that all holders together use
+// pace is the units per second, in thousandths, that all holders together use
 // up of a flight now.
-func (f *flight) pacing(now int64) (milliUnits int64) {
+func (f *flight) pace(now int64) (milliUnits int64) {
 	for _, a := range [...]*account{f.views, f.clicks} {
 		switch {
 		case a == nil:
@@ -64,7 +64,7 @@ func (k *Keeper) elsewhere(a *account, now int64) bool {
 	if a.budget.Day() != 0 {
 		day = a.budget.Day()
 	}
-	if !f.brokered(k, day) || lease.Quick(!a.away, f.pacing(now), k.holders) {
+	if !f.brokered(k, day) || lease.Quick(!a.away, f.pace(now), k.holders) {
 		return false
 	}
 	if f.turn != k.members.turn {
