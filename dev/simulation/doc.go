@@ -59,7 +59,7 @@
 //	I4   no batch of a holder that is not open; one judge for each event
 //	I5   answered or sent ⇒ durable; after a crash the journal has it
 //	I6   one record for each bit; debits, counts and batches are the sum of the
-//	     records, byte for byte after a replay
+//	     records, byte for byte after a replay; no batch is jumped
 //	I7   totals never fall; a batch that is sent again is the same
 //	I8   nothing returns to unleased but what a holder has given back, or a close
 //	I9   a remainder stays until the close, and is nothing after it

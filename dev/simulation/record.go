@@ -36,6 +36,7 @@ type entry struct {
 	total    int64
 	flight   uint32
 	version  uint64
+	batch    uint64 // of a seal
 }
 
 type fields struct{ b []byte }
@@ -106,6 +107,8 @@ func parseRecord(rec []byte) (x entry, err error) {
 		x.event = f.event()
 	case kindGrant, kindReturn:
 		x.budget, x.total = lease.Budget(f.u()), int64(f.u())
+	case kindSeal:
+		x.batch = f.u()
 	case kindControl:
 		x.version, x.flight = f.u(), uint32(f.u())
 	}
