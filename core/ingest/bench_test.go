@@ -17,11 +17,25 @@ import (
 // BenchmarkExchangeRows is the exchange through the ledger into Postgres: every
 // holder has spent from every one of its leases, in groups as ingest makes
 // them. rows/s are leases settled a second; budgets and cursors come on top.
-// bare is what Postgres does of it alone: one UPDATE of as many rows.
+// bare is what Postgres does of it alone: one UPDATE of as many rows. hot is a
+// flight that all holders spend from, own one for each of them.
 func BenchmarkExchangeRows(b *testing.B) {
 	b.Run("bare", bareRows)
-	for _, size := range []struct{ holders, leases int }{{1, 250}, {4, 250}, {20, 250}, {100, 50}} {
-		b.Run(fmt.Sprintf("%dx%d", size.holders, size.leases), func(b *testing.B) {
+	for _, size := range []struct {
+		name            string
+		holders, leases int
+		own             bool // no two holders lease from one budget
+	}{
+		{"1x250", 1, 250, false}, {"4x250", 4, 250, false}, {"20x250", 20, 250, false}, {"100x50", 100, 50, false},
+		{"hot", 100, 1, false}, {"own", 100, 1, true},
+	} {
+		budget := func(holder, i int) lease.Budget {
+			if size.own {
+				i += holder * size.leases
+			}
+			return lease.Of(lease.FlightViews, uint32(i+1), 0)
+		}
+		b.Run(size.name, func(b *testing.B) {
 			db, err := postgres.Open(b.Context(), testpg.New(b))
 			if err != nil {
 				b.Fatal(err)
@@ -30,9 +44,11 @@ func BenchmarkExchangeRows(b *testing.B) {
 			store := db.Ledger()
 			const limit = 1 << 40
 			if err := db.InTx(b.Context(), func(tx pgx.Tx) error {
-				for i := range size.leases {
-					if err := db.SetBudget(b.Context(), tx, lease.Of(lease.FlightViews, uint32(i+1), 0), limit); err != nil {
-						return err
+				for i := range size.holders {
+					for j := range size.leases {
+						if err := db.SetBudget(b.Context(), tx, budget(i, j), limit); err != nil {
+							return err
+						}
 					}
 				}
 				return nil
@@ -48,7 +64,7 @@ func BenchmarkExchangeRows(b *testing.B) {
 				}
 				request := &wire.SyncRequest{Protocol: 1, Holder: r.Holder, Boot: 1, BootOrdinal: 1, Side: &wire.Side{}}
 				for j := range size.leases {
-					request.Side.Wants = append(request.Side.Wants, &wire.Want{Budget: int64(lease.Of(lease.FlightViews, uint32(j+1), 0)), Target: 1 << 30, VelocityMilli: 1000})
+					request.Side.Wants = append(request.Side.Wants, &wire.Want{Budget: int64(budget(i, j)), Target: 1 << 30, VelocityMilli: 1000})
 				}
 				requests = append(requests, request)
 			}
@@ -59,7 +75,7 @@ func BenchmarkExchangeRows(b *testing.B) {
 				r.Side = &wire.Side{}
 				t := &wire.Totals{}
 				for j := range size.leases {
-					t.Budget = append(t.Budget, int64(lease.Of(lease.FlightViews, uint32(j+1), 0)))
+					t.Budget = append(t.Budget, int64(budget(i, j)))
 					t.Granted, t.Spent, t.Returned = append(t.Granted, 1<<29), append(t.Spent, 0), append(t.Returned, 0)
 				}
 				requests[i].Batch = &wire.Batch{Totals: t}

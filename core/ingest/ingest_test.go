@@ -113,14 +113,14 @@ func (c *catalogs) change(bytes string, flight uint32) {
 // core is a running server.
 type core struct {
 	*Server
-	t        *testing.T
+	t        testing.TB
 	catalogs *catalogs
 	url      string
 	http     *http.Client
 	stop     func()
 }
 
-func start(t *testing.T, store ledger.Store, o Options) *core {
+func start(t testing.TB, store ledger.Store, o Options) *core {
 	t.Helper()
 	c := &core{t: t, catalogs: &catalogs{}}
 	c.Server = New(store, c.catalogs, o)
@@ -153,7 +153,7 @@ func start(t *testing.T, store ledger.Store, o Options) *core {
 	return c
 }
 
-func eventually(t *testing.T, what string, is func() bool) {
+func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !is(); {
 		if time.Now().After(deadline) {
