@@ -55,6 +55,9 @@ func TestDrainCommand(t *testing.T) {
 	if held := f.heldBy(t, edges[0].Region); held == 0 {
 		t.Fatal("the region holds nothing: this shows nothing")
 	}
+	eventually(t, time.Minute, "no view is in flight: other tests left some", func() bool {
+		return strings.Contains(metrics(t, edges[0].Ops), "\nnearside_edge_in_flight 0\n")
+	})
 	before := proxies[0].Done(world.Pass)
 	out, code := edgeCommand(t.Context(), 0, "drain")
 	if code != 0 || !strings.Contains(out, "drained") {

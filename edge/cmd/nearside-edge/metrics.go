@@ -72,6 +72,7 @@ func (e *edge) expose() {
 			_, _, spent := e.keeper.Held()
 			say(float64(spent), "events")
 		})
+	o.Gauge("nearside_edge_in_flight", "Offers whose view may still come; a drain waits for them, within bounds.", func() float64 { return float64(e.keeper.InFlight()) })
 	o.Gauge("nearside_edge_leases", "Leases held.", func() float64 {
 		leases, _, _ := e.keeper.Held()
 		return float64(leases)
