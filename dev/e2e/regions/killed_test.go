@@ -163,6 +163,24 @@ func TestEveryAnsweredViewIsCountedOnceWhileNodesAreKilled(t *testing.T) {
 	for _, e := range edges {
 		large.offer(t, e)
 	}
+	// In its first second a flight is leased by the unit, and a node that is killed
+	// then forgets which of them it has promised.
+	eventually(t, 30*time.Second, "every node has a lease of some size", func() bool {
+		var leases struct {
+			Items []struct {
+				Kind      string
+				Available int64
+			}
+		}
+		call(t, 0, http.MethodGet, "/v1/flights/"+large.slug+"/leases", nil, &leases)
+		sized := 0
+		for _, l := range leases.Items {
+			if l.Kind == "views" && l.Available >= 1000 {
+				sized++
+			}
+		}
+		return sized == len(edges)
+	})
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 
