@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"nearside/core/ledger"
@@ -58,6 +59,12 @@ func (n *node) members() {
 // holder has not yet recorded as spent or returned.
 func (n *node) uncredited(do func()) {
 	k, w := n.k, n.w
+	if err := k.Tick(n.clock()); err != nil {
+		return
+	}
+	if said := n.overdrawn(); said != "" { // gossip had nothing to do with it yet
+		w.fail("I3", "%s", said)
+	}
 	before := available(k)
 	do()
 	if err := k.Tick(n.clock()); err != nil {
@@ -66,19 +73,29 @@ func (n *node) uncredited(do func()) {
 	if after := available(k); after > before {
 		w.fail("I12", "%s: gossip made %d available of %d", n.name, after, before)
 	}
+	if said := n.overdrawn(); said != "" {
+		w.fail("I12", "%s", said)
+	}
+}
+
+// overdrawn says of which budget more is offered here than the core has granted
+// and this holder has not yet recorded as spent or returned.
+func (n *node) overdrawn() string {
+	k, w := n.k, n.w
 	id, _, ok := k.Registered()
 	h := w.books.histories[id]
 	if !ok || h == nil || h.gone {
-		return
+		return ""
 	}
 	for _, b := range w.budgets(w.now, w.now) {
 		l := w.core.lease(id, b)
 		spent := h.leases[b]
 		granted := max(l.Granted, w.books.granted[ledger.LeaseKey{Holder: id, Budget: b}]) // a restored core knows of less
 		if left := k.Account(b).Left.Load(); left > max(granted-spent.Spent-spent.Returned, 0) {
-			w.fail("I12", "%s: gossip made %d of budget %x for offers, the core granted %d", n.name, left, int64(b), granted)
+			return fmt.Sprintf("%s: %d of budget %x for offers, the core granted %d", n.name, left, int64(b), granted)
 		}
 	}
+	return ""
 }
 
 // available is what a node may still spend of events.
