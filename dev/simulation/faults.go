@@ -159,6 +159,10 @@ func (n *node) flip() {
 // operator's hypervisor may: the worst of disks, one that lies about the past.
 func (n *node) rollBack() {
 	disk, was := n.disk, n.disk.Snapshot()
+	held := map[*history][]entry{}
+	for _, h := range disk.known {
+		held[h] = slices.Clone(h.recs)
+	}
 	n.w.say("snapshot", "%s", n.name)
 	n.w.after(n.w.between(second, 40*second), func() {
 		if n.disk != disk || n.w.ending {
@@ -169,8 +173,10 @@ func (n *node) rollBack() {
 			n.end("rolled back", false)
 		}
 		n.harmed = n.w.now
-		for _, h := range disk.known {
+		for _, dir := range slices.Sorted(maps.Keys(disk.known)) {
+			h := disk.known[dir]
 			h.fork()
+			h.recall(held[h])
 		}
 		disk.Rollback(was)
 		n.start(n.w.between(second, 20*second))

@@ -47,7 +47,7 @@ type node struct {
 	idle    *routine               // that hands in, while it has nothing to do
 	nudged  bool                   // there is something
 	peers   []string               // of its region, as it was last told
-	heard   int64                  // when the core last answered a process on this disk, by the node's clock; 0: never
+	heard   int64                  // when an answer of the core last reached a process on this disk, by the node's clock; 0: never
 	left    map[lease.Budget]int64 // since when a budget is left to another node, with nothing in flight
 	copies  *copies                // nil: journals are kept once
 	harmed  int64                  // when its disk last lost, or lied about, what it had
@@ -366,13 +366,15 @@ func (n *node) once(gather *bool) error {
 		}
 		return errLine
 	}
+	if s := reply.GetStatus(); s != wire.SyncResponse_FENCED && s != wire.SyncResponse_SUPERSEDED {
+		// The core counts its silence from here, whatever becomes of the reply: a
+		// process that ends in Heard may have left word of it on the disk.
+		n.heard = n.clock()
+	}
 	step, err := n.k.Heard(ctx, reply)
 	w.say("heard", "%s holder %d %v course %d %s", n.name, request.GetHolder(), reply.GetStatus(), step.Course, exchange.Describe(reply.GetCursor()))
 	if err != nil {
 		n.exit("heard", err)
-	}
-	if step.Course != exchange.Fence && step.Course != exchange.Superseded {
-		n.heard = n.clock()
 	}
 	switch step.Course {
 	case exchange.Superseded:

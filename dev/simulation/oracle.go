@@ -64,15 +64,51 @@ type history struct {
 }
 
 // fork is a past that a rolled-back disk does not remember.
-type fork struct{ recs []entry }
+type fork struct {
+	recs []entry
+	sent map[uint64]bool // as a history's
+}
 
 // fork is told that the disk is about to be rolled back. What a reader was
 // answered for since the snapshot may be lost.
 func (h *history) fork() {
-	h.forks = append(h.forks, fork{slices.Clone(h.recs)})
+	h.forks = append(h.forks, fork{slices.Clone(h.recs), maps.Clone(h.sent)})
 	h.gone, h.rolled, h.durable = true, true, 0
 	clear(h.batches)
 	clear(h.said)
+}
+
+// recall is told, after fork, what the snapshot holds. Mostly that is a beginning
+// of what the history has, and the start finds where it ends. But a snapshot may
+// remember what the disk has forgotten since: in a crash, or because it was rolled
+// back to an older snapshot meanwhile.
+func (h *history) recall(recs []entry) {
+	if common(h.recs, recs) == len(recs) {
+		return
+	}
+	sent := map[uint64]bool{}
+	for _, f := range h.forks {
+		same := uint64(common(f.recs, recs))
+		for seal := range f.sent {
+			if seal <= same {
+				sent[seal] = true
+			}
+		}
+	}
+	h.o.w.say("recalled", "holder %d: %d records", h.holder, len(recs))
+	h.forget(0)
+	h.recs, h.sent = recs, sent
+	h.forget(uint64(len(recs)))
+}
+
+// common is how many records two pasts begin with alike.
+func common(a, b []entry) int {
+	for i := range min(len(a), len(b)) {
+		if !bytes.Equal(a[i].bytes, b[i].bytes) {
+			return i
+		}
+	}
+	return min(len(a), len(b))
 }
 
 // applied is the history whose batches the core has applied: the present one,
