@@ -69,8 +69,15 @@ func TestALostDiskLosesNoAnsweredView(t *testing.T) {
 			replicate(t, i)
 		}
 	}()
+	counts := &tally{reasons: map[string]int64{}}
 	for _, e := range []world.Edge{lost, peer} {
-		eventually(t, 20*time.Second, e.Node+" has a copy of its journal at its peer", func() bool {
+		// A view waits for the peer, or until the node goes on alone: not being alone
+		// after one is answered says that the peer has it.
+		eventually(t, 60*time.Second, e.Node+" has a copy of its journal at its peer", func() bool {
+			if reason := view(t, f.offer(t, e).ViewURL); reason != "Billed view" {
+				t.Errorf("a view at %s: %s", e.Node, reason)
+			}
+			counts.views++
 			return metric(t, e.Ops, "nearside_edge_alone") == 0 && metric(t, e.Ops, "nearside_edge_replica_appends_total") > 0
 		})
 	}
@@ -80,7 +87,6 @@ func TestALostDiskLosesNoAnsweredView(t *testing.T) {
 	t.Logf("seed %d", seed)
 	ctx, stop := context.WithTimeout(t.Context(), 3*time.Second)
 	defer stop()
-	counts := &tally{reasons: map[string]int64{}}
 	var reading sync.WaitGroup
 	for i := range 8 {
 		reading.Go(func() {
