@@ -434,5 +434,8 @@ func readIdentity(b []byte) (id [16]byte, p place, reason string) {
 		return id, p, "no machine"
 	}
 	p.machine = machine
+	if !bytes.Equal(appendIdentity(nil, id, p), b) { // "inode 007", say
+		return id, p, "is not as it is written"
+	}
 	return id, p, ""
 }
