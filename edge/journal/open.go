@@ -392,7 +392,7 @@ func (j *Journal) beIdentified(machine string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(j.fs, tmp, appendIdentity(nil, j.id, place{inode, machine})); err != nil {
+	if err := writeFile(j.fs, tmp, encodeIdentity(j.id, place{inode, machine})); err != nil {
 		return err
 	}
 	if err := j.fs.Rename(tmp, j.path("identity")); err != nil {
@@ -407,10 +407,9 @@ type place struct {
 	machine string
 }
 
-func appendIdentity(b []byte, id [16]byte, p place) []byte {
-	start := len(b)
-	b = fmt.Appendf(b, "nearside journal %d\nid %x\ninode %d\nmachine %s\n", version, id, p.inode, p.machine)
-	return fmt.Appendf(b, "crc %08x\n", checksum(b[start:]))
+func encodeIdentity(id [16]byte, p place) []byte {
+	b := fmt.Appendf(nil, "nearside journal %d\nid %x\ninode %d\nmachine %s\n", version, id, p.inode, p.machine)
+	return fmt.Appendf(b, "crc %08x\n", checksum(b))
 }
 
 func readIdentity(b []byte) (id [16]byte, p place, reason string) {
@@ -434,7 +433,7 @@ func readIdentity(b []byte) (id [16]byte, p place, reason string) {
 		return id, p, "no machine"
 	}
 	p.machine = machine
-	if !bytes.Equal(appendIdentity(nil, id, p), b) { // "inode 007", say
+	if !bytes.Equal(encodeIdentity(id, p), b) { // "inode 007", say
 		return id, p, "is not as it is written"
 	}
 	return id, p, ""

@@ -203,7 +203,7 @@ func FuzzCheckpoint(f *testing.F) {
 }
 
 func FuzzIdentity(f *testing.F) {
-	f.Add(appendIdentity(nil, testID, place{12, "00ff"}))
+	f.Add(encodeIdentity(testID, place{12, "00ff"}))
 	f.Add([]byte("nearside journal 1\ncrc 00000000\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, sealed := range []bool{false, true} {
@@ -211,7 +211,7 @@ func FuzzIdentity(f *testing.F) {
 				b = append(bytes.Clone(b[:i]), "crc "+hex32(checksum(b[:i]))+"\n"...)
 			}
 			id, p, reason := readIdentity(b)
-			if reason == "" && !bytes.Equal(appendIdentity(nil, id, p), b) {
+			if reason == "" && !bytes.Equal(encodeIdentity(id, p), b) {
 				t.Fatalf("%q reads as %x, %v", b, id, p)
 			}
 		}
