@@ -160,7 +160,7 @@ func TestNewsComesThroughAPeer(t *testing.T) {
 	see(peer)
 	cut(peer, false)
 	eventually(t, 15*time.Second, "its peer stops once it is back", func() bool { return !f.offered(t, peer) })
-	eventually(t, 15*time.Second, "the node that is still cut off stops", func() bool { return !f.offered(t, alone) })
+	eventually(t, 3*time.Second, "the node that is still cut off stops", func() bool { return !f.offered(t, alone) })
 	if after := heard(0) + heard(1); after != before {
 		t.Fatalf("the node was not cut off: it exchanged %d times", after-before)
 	}
