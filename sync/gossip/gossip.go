@@ -3,8 +3,8 @@
 //
 // # What it promises
 //
-// Every node hears of a join, a leave or a control within a few gossip
-// intervals. A node that was cut off finds the others again, since each node
+// Every node hears of a join, a leave, a control or what another one announced
+// within a few gossip intervals. A node that was cut off finds the others again, since each node
 // rejoins its seeds every 15 s. Traffic is encrypted (AES-256-GCM) with keys
 // that can be rotated without a pause: add the new key everywhere, use it
 // everywhere, drop the old one. Pools of two regions never merge: the region is
@@ -65,6 +65,11 @@ const (
 	rejoinEvery  = 15 * time.Second
 	reclaimAfter = 30 * time.Second
 	leaveWithin  = 2 * time.Second
+
+	// How long a change of this node's metadata may wait in the queue before it
+	// is taken for lost and put there again: the first time, and at most.
+	announceWithin = time.Second
+	announceAtMost = 8 * time.Second
 )
 
 // Config is what a node brings to its region's pool.
@@ -106,9 +111,12 @@ type Peer struct {
 // Pool is this node's membership. Its methods may be called from any goroutine.
 type Pool struct {
 	conf    Config
+	addr    string // where this node listens
 	list    *memberlist.Memberlist
 	keyring *memberlist.Keyring
 	queue   *memberlist.TransmitLimitedQueue
+
+	announce chan struct{} // holds one where meta must be told (again)
 
 	peers atomic.Pointer[[]Peer] // sorted by name; replaced on each change
 
@@ -134,6 +142,7 @@ func Open(conf Config) (*Pool, error) {
 	}
 	p := &Pool{
 		conf:     conf,
+		announce: make(chan struct{}, 1),
 		meta:     encodeMeta(Peer{Addr: conf.Peer}),
 		nodes:    make(map[string]Peer),
 		controls: make(map[uint32]Control),
@@ -174,21 +183,27 @@ func Open(conf Config) (*Pool, error) {
 		mc.GossipVerifyIncoming = true
 		mc.GossipVerifyOutgoing = true
 	}
-	p.queue = &memberlist.TransmitLimitedQueue{
-		NumNodes:       func() int { return max(1, len(*p.peers.Load())) },
-		RetransmitMult: mc.RetransmitMult,
-	}
+	p.queue = newQueue(mc.RetransmitMult, func() int { return max(1, len(*p.peers.Load())) })
 	list, err := memberlist.Create(mc)
 	if err != nil {
 		return nil, fmt.Errorf("open gossip on %s: %w", conf.Bind, err)
 	}
 	p.list = list
+	p.addr = list.LocalNode().Address()
 	return p, nil
 }
 
-// Run joins the seeds, joins them again every 15 s, and when ctx ends leaves
-// the pool and frees the ports. It returns once nothing of the pool runs.
+// Run joins the seeds, joins them again every 15 s, tells the others what is
+// announced, and when ctx ends leaves the pool and frees the ports. It returns
+// once nothing of the pool runs, but for a probe of memberlist's that was in
+// flight: that one ends within some seconds.
 func (p *Pool) Run(ctx context.Context) error {
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		p.tellMeta(ctx)
+	}()
+	defer func() { <-told }()
 	tick := time.NewTicker(rejoinEvery)
 	defer tick.Stop()
 	for {
@@ -202,6 +217,35 @@ func (p *Pool) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return p.Close()
 		}
+	}
+}
+
+// tellMeta tells the others this node's metadata whenever it changed. memberlist
+// says when such a message has left its queue, and never says so of one that it
+// lost there (see newQueue): that one is told again.
+func (p *Pool) tellMeta(ctx context.Context) {
+	within := announceWithin
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.announce:
+		}
+		if err := p.list.UpdateNode(within); err != nil {
+			p.conf.Log.Debug("gossip: metadata is told again", "err", err)
+			p.mustAnnounce()
+			within = min(2*within, announceAtMost)
+			continue
+		}
+		within = announceWithin
+	}
+}
+
+// mustAnnounce has tellMeta tell the metadata. It does not block.
+func (p *Pool) mustAnnounce() {
+	select {
+	case p.announce <- struct{}{}:
+	default:
 	}
 }
 
@@ -234,7 +278,7 @@ func (p *Pool) missingSeeds() []string {
 }
 
 // Addr is where this node listens, with the port that it got.
-func (p *Pool) Addr() string { return p.list.LocalNode().Address() }
+func (p *Pool) Addr() string { return p.addr }
 
 // Peers are the live nodes, sorted by name, this one included. The slice must
 // not be changed.
@@ -271,19 +315,16 @@ func (p *Pool) Ahead(catalogVersion, controlVersion uint64) (Peer, bool) {
 	return best, found
 }
 
-// Announce tells the others this node's holder and what it has applied.
+// Announce has Run tell the others this node's holder and what it has applied.
+// It does not wait for that.
 func (p *Pool) Announce(holder uint32, catalogVersion, controlVersion uint64) {
 	meta := encodeMeta(Peer{Holder: holder, Addr: p.conf.Peer, Catalog: catalogVersion, Control: controlVersion})
 	p.mu.Lock()
 	same := slices.Equal(meta, p.meta)
 	p.meta = meta
 	p.mu.Unlock()
-	if same {
-		return
-	}
-	// No waiting: the queue carries it, and push-pull repeats it.
-	if err := p.list.UpdateNode(0); err != nil {
-		p.conf.Log.Debug("gossip: metadata not sent yet", "err", err)
+	if !same {
+		p.mustAnnounce()
 	}
 }
 
@@ -418,7 +459,32 @@ func (d *delegate) put(n *memberlist.Node) {
 	defer d.mu.Unlock()
 	d.nodes[n.Name] = peer
 	(*Pool)(d).publish()
+	if len(d.nodes) == 2 && !peer.Self {
+		// The first other one: what was told before, nobody heard.
+		(*Pool)(d).mustAnnounce()
+	}
 }
+
+// newQueue is a queue of memberlist's that never becomes empty. One that does
+// begins to number its messages anew although the message that it is about to
+// take has a number already; a later message of that number and length then
+// replaces it, and it is lost, silently (memberlist pull request 263, open in
+// v0.7.0). Controls are all of one length, so a pause could go missing.
+func newQueue(retransmit int, nodes func() int) *memberlist.TransmitLimitedQueue {
+	q := &memberlist.TransmitLimitedQueue{NumNodes: nodes, RetransmitMult: retransmit}
+	q.QueueBroadcast(keeper{})
+	return q
+}
+
+// keeper is a broadcast that fits into no packet, and so stays in its queue.
+type keeper struct{}
+
+var noPacket = make([]byte, 1<<16)
+
+func (keeper) UniqueBroadcast()                      {}
+func (keeper) Invalidates(memberlist.Broadcast) bool { return false }
+func (keeper) Message() []byte                       { return noPacket }
+func (keeper) Finished()                             {}
 
 // broadcast carries one control; a newer one for the same flight replaces it
 // in the queue.

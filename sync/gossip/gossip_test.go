@@ -16,7 +16,11 @@ import (
 	"nearside/sync/catalog"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// A probe in flight when the pool closes ends by itself; memberlist does not wait for it.
+		goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"))
+}
 
 func open(t *testing.T, name, region string, seeds []string, keys [][]byte, heard func([]Control)) *Pool {
 	t.Helper()
@@ -79,6 +83,60 @@ func TestNodesFindEachOtherAndSayWhoseHomeTheyAre(t *testing.T) {
 	if ahead, ok := c.Ahead(5, 2); ok {
 		t.Errorf("nobody is ahead of c, yet %+v", ahead)
 	}
+}
+
+// Each change of each node must arrive, also when many come at once: memberlist
+// loses some of them in its queue.
+func TestNoAnnouncementIsLost(t *testing.T) {
+	pools := []*Pool{open(t, "a", "eu", nil, nil, nil)}
+	for _, name := range []string{"b", "c", "d"} {
+		pools = append(pools, open(t, name, "eu", []string{pools[0].Addr()}, nil, nil))
+	}
+	for round := range uint64(20) {
+		for i, p := range pools {
+			p.Announce(uint32(i+1), round, round)
+		}
+		for _, p := range pools {
+			eventually(t, fmt.Sprintf("round %d heard everywhere", round), func() bool {
+				peers := p.Peers()
+				return len(peers) == len(pools) && !slices.ContainsFunc(peers, func(n Peer) bool { return n.Catalog != round || n.Holder == 0 })
+			})
+		}
+	}
+}
+
+func TestAQueueLosesNoControl(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		q := newQueue(2, func() int { return 1 })
+		want := map[string]bool{} // the newest of each flight, until it was sent
+		newest := map[uint32]string{}
+		version := uint64(0)
+		t.Repeat(map[string]func(*rapid.T){
+			"tell": func(t *rapid.T) {
+				version++
+				c := Control{Version: version, Flight: rapid.Uint32Range(1, 5).Draw(t, "flight")}
+				delete(want, newest[c.Flight])
+				b := newBroadcast(c)
+				newest[c.Flight] = string(b.msg)
+				want[string(b.msg)] = true
+				q.QueueBroadcast(b)
+			},
+			"send": func(t *rapid.T) {
+				for _, m := range q.GetBroadcasts(2, rapid.IntRange(20, 1400).Draw(t, "room")) {
+					delete(want, string(m))
+				}
+			},
+		})
+		for len(want) > 0 {
+			sent := q.GetBroadcasts(2, 1400)
+			if len(sent) == 0 {
+				t.Fatalf("%d controls were queued and never sent", len(want))
+			}
+			for _, m := range sent {
+				delete(want, string(m))
+			}
+		}
+	})
 }
 
 func TestAControlReachesEverybody(t *testing.T) {

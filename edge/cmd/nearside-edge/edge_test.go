@@ -34,6 +34,8 @@ func TestMain(m *testing.M) {
 		// These two of fasthttp's end some seconds after their server.
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		// A probe in flight when the pool closes ends by itself; memberlist does not wait for it.
+		goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"),
 	)
 }
 
