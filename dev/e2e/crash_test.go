@@ -66,8 +66,11 @@ func TestKilledInTheMiddleOfViews(t *testing.T) {
 // it hears so, counts everything exactly once.
 func TestKilledBetweenABatchAndItsReply(t *testing.T) {
 	f := newFlight(t, line{views: 1_000_000, cpm: 1_000_000})
-	total := 0
-	for round := range 3 {
+	total, shown := 0, 0
+	for round := 0; shown < 3; round++ {
+		if round == 12 {
+			t.Fatalf("of %d kills %d came after a batch with views in it, 3 are wanted", round, shown)
+		}
 		offers := f.offers(t, edges[1], 100)
 		var killed atomic.Bool
 		dead := make(chan struct{})
@@ -92,13 +95,20 @@ func TestKilledBetweenABatchAndItsReply(t *testing.T) {
 		}
 		cancel()
 		proxies[1].After(nil)
-		if views := f.state(t).Delivery.Views; views != int64(total+answered) {
-			t.Errorf("round %d: the batch was to hold %d views, and the core has taken %d: the kill shows nothing", round, answered, views-int64(total))
+		// The first exchange since these offers is the one whose reply was lost: what
+		// the core has taken of them came with it. Of a batch without views a kill
+		// shows nothing.
+		taken := f.state(t).Delivery.Views - int64(total)
+		if taken < 0 || taken > int64(len(offers)) {
+			t.Errorf("round %d: the core has taken %d of %d views", round, taken, len(offers))
+		}
+		if taken > 0 {
+			shown++
 		}
 		restart(t, 1)
 		each(t, len(offers), 16, func(i int) error { return seen(t.Context(), offers[i]) })
 		total += len(offers)
-		t.Logf("round %d: %d of %d views were answered before the kill", round, answered, len(offers))
+		t.Logf("round %d: %d of %d views were answered before the kill, the core had taken %d", round, answered, len(offers), taken)
 		f.wantTotals(t, 10*time.Second, fmt.Sprintf("views %d+0 clicks 0+0 micros %d", total, total*1000))
 	}
 }
