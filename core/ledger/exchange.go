@@ -104,6 +104,9 @@ func needsOf(requests []*wire.SyncRequest) Needs {
 			n.Holders = append(n.Holders, e.GetHolder())
 			n.Events = append(n.Events, keyOf(e))
 		}
+		for _, e := range b.GetHeld() {
+			n.Events = append(n.Events, keyOf(e))
+		}
 	}
 	n.sort()
 	return n
@@ -436,6 +439,9 @@ func (s *step) apply(h *Holder, b *wire.Batch) {
 	for _, e := range b.GetForeign() {
 		s.foreign(h, e)
 	}
+	for _, e := range b.GetHeld() {
+		s.foreign(h, e)
+	}
 	for _, v := range b.GetVerdicts() {
 		s.written.Verdicts = append(s.written.Verdicts, Verdict{h.ID, v.GetPosition(), exchange.Outcome(v.GetOutcome())})
 		s.dismissed[Verdict{Home: h.ID, Position: v.GetPosition()}] = true
@@ -472,8 +478,13 @@ func (s *step) giveBack(l *Lease, n int64) {
 // count adds up what the holder counted since its last batch.
 func (s *step) count(h *Holder, r *wire.Rollups) {
 	for i := range r.GetHour() {
+		lost := int64(0)
+		if len(r.GetHomeLost()) > 0 {
+			lost = r.HomeLost[i]
+		}
 		s.rollup(h, RollupKey{Hour: r.Hour[i], Flight: r.Flight[i], Ad: r.Ad[i], Publisher: r.Publisher[i], Country: r.Country[i]}, Counts{
-			Views: r.Views[i], Clicks: r.Clicks[i], UnbilledViews: r.UnbilledViews[i], UnbilledClicks: r.UnbilledClicks[i], Spent: r.SpentMicros[i],
+			Views: r.Views[i], Clicks: r.Clicks[i], UnbilledViews: r.UnbilledViews[i], UnbilledClicks: r.UnbilledClicks[i],
+			HomeLost: lost, Spent: r.SpentMicros[i],
 		})
 	}
 }
@@ -484,8 +495,9 @@ func (s *step) rollup(h *Holder, key RollupKey, c Counts) {
 }
 
 // foreign keeps an event for its judge. An event that is known already is
-// already judged, or waits. In a hand-in the sender is the home itself; such
-// events wait for the windows that belong to them.
+// already judged, or waits. In a hand-in, and of clicks that were held when a
+// holder drained, the sender is the home itself; such events wait for the windows
+// that belong to them.
 func (s *step) foreign(sender *Holder, e *wire.Event) {
 	key := keyOf(e)
 	if s.Known[key] {

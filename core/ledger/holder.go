@@ -107,7 +107,7 @@ type Foreign struct {
 // Outcomes beside those that a home can say.
 const (
 	Waiting  exchange.Outcome = 0
-	HomeLost exchange.Outcome = 5 // its home is gone with its windows: refused, counted apart
+	HomeLost                  = exchange.HomeLost // its home is gone with its windows, or its bits: refused, counted apart
 )
 
 // EventKey is one event: it has one effect.

@@ -85,6 +85,7 @@ func batch(r *wire.SyncRequest) error {
 		ordinal(b.GetForeignAck(), 0, "batch.foreign_ack"),
 		expect(b.GetClosing() || len(b.GetFinal()) == 0, "batch.final", "windows only where closing is set"),
 		totals(b.GetTotals()),
+		expect(b.GetClosing() || len(b.GetHeld()) == 0, "batch.held", "events only where closing is set"),
 		rollups(b.GetRollups()),
 	); err != nil {
 		return err
@@ -94,9 +95,14 @@ func batch(r *wire.SyncRequest) error {
 			return fmt.Errorf("batch.foreign[%d].%w", i, err)
 		}
 	}
+	for i, e := range b.GetHeld() {
+		if err := errors.Join(event(e, r.GetHolder(), true), expect(e.GetKind() == uint32(exchange.Click), "kind", "2 (click)")); err != nil {
+			return fmt.Errorf("batch.held[%d].%w", i, err)
+		}
+	}
 	for i, v := range b.GetVerdicts() {
-		if v.GetOutcome() < uint32(exchange.Billed) || v.GetOutcome() > uint32(exchange.NotViewed) {
-			return fmt.Errorf("batch.verdicts[%d].outcome: expected 1 to 4", i)
+		if v.GetOutcome() < uint32(exchange.Billed) || v.GetOutcome() > uint32(exchange.HomeLost) {
+			return fmt.Errorf("batch.verdicts[%d].outcome: expected 1 to 5", i)
 		}
 	}
 	return windows(b.GetFinal(), "batch.final")
@@ -152,6 +158,12 @@ func rollups(r *wire.Rollups) error {
 		if l != n {
 			return errors.New("batch.rollups: expected arrays of one length")
 		}
+	}
+	if l := len(r.GetHomeLost()); l != n && l != 0 {
+		return errors.New("batch.rollups.home_lost: expected an array as long as the others, or none")
+	}
+	if err := counts(r.GetHomeLost()...); err != nil {
+		return fmt.Errorf("batch.rollups.home_lost: %w", err)
 	}
 	for i := range n {
 		if err := errors.Join(

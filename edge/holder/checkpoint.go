@@ -15,7 +15,7 @@ import (
 // equal bytes. In the notation of the package doc, and with list for a u and as
 // many elements:
 //
-//	1 version, 1; u holder; u position; 8 current boot; 1 fenced; 1 closed
+//	1 version, 2; u holder; u position; 8 current boot; 1 fenced; 1 closed
 //	u batch; cursor acknowledged; u foreign position; u the same as last said
 //	s day on which leases of dead days were last forgotten
 //	list of boots      8 boot, u ordinal, s began, s ended, u floor, u next,
@@ -23,16 +23,20 @@ import (
 //	list of leases     u budget, u granted, u spent, u returned, 1 dirty
 //	list of controls   u version, u flight, 1 state
 //	list of waiting    u foreign position, event
+//	list of held       event
 //	list of counts     s hour, u flight, u ad, u publisher, 2 country,
-//	                   u views, u clicks, u unbilled views, u unbilled clicks, u micros
+//	                   u views, u clicks, u unbilled views, u unbilled clicks, u micros,
+//	                   u home lost
 //	list of foreign    event
 //	list of verdicts   u foreign position, 1 outcome
 //	list of batches    u length, wire.Batch
 //
+// Version 1 has no list of held and no home lost.
+//
 //	cursor             u batch, u position, u length, hash
 func (s *State) Encode(dst []byte) []byte {
 	u, v := binary.AppendUvarint, binary.AppendVarint
-	dst = append(dst, version)
+	dst = append(dst, newest)
 	dst = u(dst, uint64(s.holder))
 	dst = u(dst, s.pos)
 	dst = binary.BigEndian.AppendUint64(dst, s.current)
@@ -89,6 +93,10 @@ func (s *State) Encode(dst []byte) []byte {
 		dst = u(dst, s.waiting[i].position)
 		dst = s.waiting[i].event.append(dst)
 	}
+	dst = u(dst, uint64(len(s.held)))
+	for i := range s.held {
+		dst = s.held[i].append(dst)
+	}
 	dst = u(dst, uint64(len(s.counts)))
 	for _, k := range s.countKeys() {
 		c := s.counts[k]
@@ -97,7 +105,7 @@ func (s *State) Encode(dst []byte) []byte {
 		dst = u(dst, uint64(k.ad))
 		dst = u(dst, uint64(k.publisher))
 		dst = append(dst, k.country[:]...)
-		for _, n := range []int64{c.views, c.clicks, c.unbilledViews, c.unbilledClicks, c.spent} {
+		for _, n := range []int64{c.views, c.clicks, c.unbilledViews, c.unbilledClicks, c.spent, c.homeLost} {
 			dst = u(dst, uint64(n))
 		}
 	}
@@ -127,8 +135,9 @@ func (s *State) Encode(dst []byte) []byte {
 // Decode reads what Encode wrote.
 func Decode(b []byte) (*State, error) {
 	d := decoder{b: b}
-	if v := d.byte("version"); d.err == nil && v != version {
-		return nil, fmt.Errorf("checkpoint.version: %d, expected %d", v, version)
+	v := d.byte("version")
+	if d.err == nil && (v < version1 || v > newest) {
+		return nil, fmt.Errorf("checkpoint.version: %d, expected at most %d", v, newest)
 	}
 	s := New(d.u32("holder"))
 	s.pos = d.uint("position")
@@ -170,14 +179,21 @@ func Decode(b []byte) (*State, error) {
 		}
 		s.waiting = append(s.waiting, w)
 	}
+	if v >= version2 {
+		s.decodeHeld(&d)
+	}
 	for range d.count(11, "counts") {
 		k := countKey{hour: d.int("count.hour"), flight: d.u32("count.flight"), ad: d.u32("count.ad"), publisher: d.u32("count.publisher")}
 		copy(k.country[:], d.take(2, "count.country"))
-		s.counts[k] = &counts{
+		c := &counts{
 			views: d.amount("count.views"), clicks: d.amount("count.clicks"),
 			unbilledViews: d.amount("count.unbilled_views"), unbilledClicks: d.amount("count.unbilled_clicks"),
 			spent: d.amount("count.spent"),
 		}
+		if v >= version2 {
+			c.homeLost = d.amount("count.home_lost")
+		}
+		s.counts[k] = c
 	}
 	for range d.count(20, "foreign") {
 		var e Event
@@ -207,6 +223,25 @@ func Decode(b []byte) (*State, error) {
 		return nil, fmt.Errorf("checkpoint: %w", err)
 	}
 	return s, nil
+}
+
+// decodeHeld reads the clicks that wait for their views, and finds those whose
+// views have come.
+func (s *State) decodeHeld(d *decoder) {
+	for i := range d.count(20, "held") {
+		var e Event
+		d.event(&e)
+		if d.err == nil && (e.Kind != exchange.Click || e.Holder != s.holder || i >= MaxHeld || i > 0 && byOffer(&s.held[i-1], &e) >= 0) {
+			d.fail("held")
+		}
+		if d.err != nil {
+			return
+		}
+		s.held = append(s.held, e)
+		if w := s.boots[e.Boot]; w != nil && w.inSpan(e.Seq) && w.has(exchange.View, e.Seq) {
+			s.ready = append(s.ready, e)
+		}
+	}
 }
 
 func (s *State) decodeBoots(d *decoder) {

@@ -28,9 +28,17 @@
 // block's tokens are dead or when a boot has offered more than MaxSpan, and is
 // itself a record.
 //
-// # Records, version 1
+// # Clicks that wait for their views
 //
-// A record is one byte of version, 1, one byte of kind, and fields; u is a
+// A click whose view has not been judged waits for it, until Keep after the
+// offer: one that came straight here is held (record 11, at most MaxHeld of them),
+// one that came through the core waits under its position (record 4). It is judged
+// when its view has been, and refused as not viewed where that never comes. The
+// last batch of all gives those that are held to the core.
+//
+// # Records, versions 1 and 2
+//
+// A record is one byte of version, one byte of kind, and fields; u is a
 // uvarint and s a signed varint as in encoding/binary, numbers with a size in
 // bytes are big-endian.
 //
@@ -45,18 +53,24 @@
 //	8 floor    8 boot, u floor                2⁶⁴−1: the whole boot
 //	9 control  u version, u flight, 1 state
 //	10 fence   s at
+//	11 held    event                          a click that came here before its view
 //
 //	event      1 kind (1 view, 2 click), u holder, 8 boot, u seq, u ad, u flight,
 //	           u publisher, 2 country, u view price, u click price, s issued,
 //	           u flags, s at
 //
+// A held record is of version 2, as is a judged one whose outcome is 5, home lost,
+// or 4, not viewed, of an event that was held; the others are of version 1. So an
+// older edge reads what has none of these in it.
+//
 // Bytes after the last field, an unknown kind or a record that the state does
 // not allow (a bit set twice, a debit beyond what is available) are errors: the
 // journal is then not this holder's history, and the holder is fenced.
 //
-// # Checkpoint, version 1
+// # Checkpoint, version 2
 //
-// The whole state; see (*State).Encode. The journal adds a checksum.
+// The whole state; see (*State).Encode. One of version 1 is read, too. The journal
+// adds a checksum.
 //
 // # What it leaves out
 //

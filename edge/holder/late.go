@@ -11,5 +11,5 @@ func Late(rec []byte) (e Event, ok bool, err error) {
 	if err := r.decode(rec); err != nil {
 		return Event{}, false, fmt.Errorf("late record: %w", err)
 	}
-	return r.event, r.kind == recJudged && r.position == 0 || r.kind == recForeign, nil
+	return r.event, r.kind == recJudged && r.position == 0 || r.kind == recForeign || r.kind == recHeld, nil
 }

@@ -11,7 +11,12 @@ import (
 	"nearside/sync/wire"
 )
 
-const version = 1
+// Records are written in the oldest version that has them.
+const (
+	version1 = 1
+	version2 = 2 // clicks are held for their views; events are home lost
+	newest   = version2
+)
 
 type recordKind uint8
 
@@ -26,6 +31,7 @@ const (
 	recFloor
 	recControl
 	recFence
+	recHeld
 )
 
 // Event is a view or a click with what its token says. Times are unix
@@ -146,13 +152,21 @@ type record struct {
 	closing  bool
 	next     uint64
 	floor    uint64
-	version  uint64
+	control  uint64 // version
 	flight   uint32
 	state    uint8
 }
 
+// version is the oldest one that has the record.
+func (r *record) version() byte {
+	if r.kind == recHeld || r.kind == recJudged && (r.outcome == exchange.HomeLost || r.outcome == exchange.NotViewed && r.position == 0) {
+		return version2
+	}
+	return version1
+}
+
 func (r *record) append(dst []byte) []byte {
-	dst = append(dst, version, byte(r.kind))
+	dst = append(dst, r.version(), byte(r.kind))
 	switch r.kind {
 	case recBoot:
 		dst = binary.AppendUvarint(dst, uint64(r.holder))
@@ -168,7 +182,7 @@ func (r *record) append(dst []byte) []byte {
 			dst = binary.AppendUvarint(dst, uint64(d.Budget))
 			dst = binary.AppendUvarint(dst, uint64(d.Amount))
 		}
-	case recForeign:
+	case recForeign, recHeld:
 		dst = r.event.append(dst)
 	case recWaiting:
 		dst = binary.AppendUvarint(dst, r.position)
@@ -186,7 +200,7 @@ func (r *record) append(dst []byte) []byte {
 		dst = binary.BigEndian.AppendUint64(dst, r.boot)
 		dst = binary.AppendUvarint(dst, r.floor)
 	case recControl:
-		dst = binary.AppendUvarint(dst, r.version)
+		dst = binary.AppendUvarint(dst, r.control)
 		dst = binary.AppendUvarint(dst, uint64(r.flight))
 		dst = append(dst, r.state)
 	case recFence:
@@ -221,8 +235,9 @@ func boolByte(b bool) byte {
 func (r *record) decode(b []byte) error {
 	d := decoder{b: b}
 	*r = record{}
-	if v := d.byte("version"); d.err == nil && v != version {
-		return fmt.Errorf("record.version: %d, expected %d", v, version)
+	v := d.byte("version")
+	if d.err == nil && (v < version1 || v > newest) {
+		return fmt.Errorf("record.version: %d, expected at most %d", v, newest)
 	}
 	r.kind = recordKind(d.byte("kind"))
 	switch r.kind {
@@ -242,7 +257,7 @@ func (r *record) decode(b []byte) error {
 		for i := range r.n {
 			r.debits[i] = exchange.Debit{Budget: lease.Budget(d.amount("judged.budget")), Amount: d.amount("judged.amount")}
 		}
-	case recForeign:
+	case recForeign, recHeld:
 		d.event(&r.event)
 	case recWaiting:
 		r.position = d.uint("waiting.position")
@@ -260,7 +275,7 @@ func (r *record) decode(b []byte) error {
 		r.boot = d.fixed("floor.boot")
 		r.floor = d.uint("floor.floor")
 	case recControl:
-		r.version = d.uint("control.version")
+		r.control = d.uint("control.version")
 		r.flight = d.u32("control.flight")
 		r.state = d.byte("control.state")
 	case recFence:
@@ -272,6 +287,9 @@ func (r *record) decode(b []byte) error {
 	}
 	if err := d.end(); err != nil {
 		return fmt.Errorf("record: %w", err)
+	}
+	if want := r.version(); v != want {
+		return fmt.Errorf("record.version: %d, expected %d", v, want)
 	}
 	return nil
 }

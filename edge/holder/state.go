@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 
 	"nearside/sync/exchange"
 	"nearside/sync/lease"
@@ -41,6 +42,8 @@ type State struct {
 	ack     uint64    // highest position of a foreign event journalled here
 	saidAck uint64    // the same, in the last batch
 	waiting []waiting // foreign clicks whose view has not come, by position
+	held    []Event   // clicks that came here before their views, by offer (byOffer)
+	ready   []Event   // of these, whose views have come by now
 	swept   int32     // the last day on which leases of dead days were forgotten
 }
 
@@ -67,7 +70,7 @@ type countKey struct {
 }
 
 type counts struct {
-	views, clicks, unbilledViews, unbilledClicks, spent int64
+	views, clicks, unbilledViews, unbilledClicks, spent, homeLost int64
 }
 
 type eventKey struct {
@@ -148,6 +151,8 @@ func (s *State) allows(r *record) error {
 		}
 	case recJudged:
 		return s.allowsJudged(r)
+	case recHeld:
+		return s.allowsHeld(&r.event)
 	case recWaiting:
 		if r.position <= s.ack {
 			return fmt.Errorf("foreign position %d after %d", r.position, s.ack)
@@ -172,13 +177,31 @@ func (s *State) allows(r *record) error {
 			return fmt.Errorf("floor %d of boot %x", r.floor, r.boot)
 		}
 	case recControl:
-		if r.version <= s.controls[r.flight].Version || r.state > killed {
-			return fmt.Errorf("control %d (state %d) of flight %d", r.version, r.state, r.flight)
+		if r.control <= s.controls[r.flight].Version || r.state > killed {
+			return fmt.Errorf("control %d (state %d) of flight %d", r.control, r.state, r.flight)
 		}
 	case recFence:
 		if s.fenced {
 			return errors.New("fenced again")
 		}
+	}
+	return nil
+}
+
+func (s *State) allowsHeld(e *Event) error {
+	w := s.boots[e.Boot]
+	switch {
+	case e.Holder != s.holder || s.fenced:
+		return fmt.Errorf("held an event of holder %d", e.Holder)
+	case e.Kind != exchange.Click:
+		return fmt.Errorf("held an event of kind %d", e.Kind)
+	case w == nil || !w.inSpan(e.Seq):
+		return fmt.Errorf("held sequence %d of boot %x, which has no window", e.Seq, e.Boot)
+	case w.has(exchange.View, e.Seq) || w.has(exchange.Click, e.Seq):
+		return fmt.Errorf("held sequence %d of boot %x, which has been judged", e.Seq, e.Boot)
+	}
+	if _, twice := s.findHeld(e); twice || len(s.held) >= MaxHeld {
+		return fmt.Errorf("held sequence %d of boot %x, as one of %d", e.Seq, e.Boot, len(s.held))
 	}
 	return nil
 }
@@ -189,7 +212,7 @@ func (s *State) allowsJudged(r *record) error {
 		return fmt.Errorf("judged an event of holder %d", e.Holder)
 	}
 	switch r.outcome {
-	case exchange.Billed, exchange.Unbilled, exchange.Duplicate, exchange.NotViewed:
+	case exchange.Billed, exchange.Unbilled, exchange.Duplicate, exchange.NotViewed, exchange.HomeLost:
 	default:
 		return fmt.Errorf("judged.outcome: %d", r.outcome)
 	}
@@ -199,9 +222,9 @@ func (s *State) allowsJudged(r *record) error {
 	if r.position > 0 && r.position <= s.ack && s.findWaiting(r.position) < 0 {
 		return fmt.Errorf("foreign position %d after %d", r.position, s.ack)
 	}
-	if r.outcome == exchange.Duplicate || r.outcome == exchange.NotViewed {
-		if r.position == 0 {
-			return fmt.Errorf("outcome %d of an event that is not foreign", r.outcome)
+	if r.outcome != exchange.Billed && r.outcome != exchange.Unbilled {
+		if _, held := s.findHeld(e); r.position == 0 && (!held || r.outcome == exchange.Duplicate) {
+			return fmt.Errorf("outcome %d of an event that is neither foreign nor held", r.outcome)
 		}
 		return nil
 	}
@@ -250,6 +273,9 @@ func (s *State) apply(r *record) {
 	case recWaiting:
 		s.waiting = append(s.waiting, waiting{r.position, r.event})
 		s.ack = r.position
+	case recHeld:
+		i, _ := s.findHeld(&r.event)
+		s.held = slices.Insert(s.held, i, r.event)
 	case recGrant:
 		a := s.leases[r.budget]
 		if a == nil {
@@ -271,8 +297,8 @@ func (s *State) apply(r *record) {
 			s.boots[r.boot].raise(r.floor)
 		}
 	case recControl:
-		s.controls[r.flight] = Control{r.version, r.flight, r.state}
-		s.newest = max(s.newest, r.version)
+		s.controls[r.flight] = Control{r.control, r.flight, r.state}
+		s.newest = max(s.newest, r.control)
 	case recFence:
 		s.fenced = true
 	}
@@ -294,10 +320,19 @@ func (s *State) judged(r *record) {
 		s.verdicts = append(s.verdicts, verdict{r.position, r.outcome})
 		s.ack = max(s.ack, r.position)
 	}
-	if r.outcome != exchange.Billed && r.outcome != exchange.Unbilled {
+	if r.outcome == exchange.Duplicate {
 		return
 	}
-	if w := s.boots[e.Boot]; w != nil && w.inSpan(e.Seq) {
+	switch i, held := s.findHeld(e); {
+	case held && e.Kind == exchange.Click: // whichever way it came: it is one event
+		s.held = slices.Delete(s.held, i, i+1)
+	case held && e.Kind == exchange.View && r.outcome != exchange.HomeLost:
+		s.ready = append(s.ready, s.held[i])
+	}
+	if r.outcome == exchange.NotViewed {
+		return
+	}
+	if w := s.boots[e.Boot]; w != nil && w.inSpan(e.Seq) && r.outcome != exchange.HomeLost {
 		w.set(e.Kind, e.Seq)
 	}
 	for _, d := range r.debits[:r.n] {
@@ -314,6 +349,8 @@ func (s *State) judged(r *record) {
 		s.counts[k] = c
 	}
 	switch {
+	case r.outcome == exchange.HomeLost:
+		c.homeLost++
 	case r.outcome == exchange.Billed && e.Kind == exchange.View:
 		c.views++
 	case r.outcome == exchange.Billed:
@@ -326,6 +363,17 @@ func (s *State) judged(r *record) {
 	if r.n > 0 {
 		c.spent += e.Price()
 	}
+}
+
+// byOffer orders events by when they were offered, then by their offers' numbers.
+// The time of an offer is in its token, so all its events have the same.
+func byOffer(a, b *Event) int {
+	return cmp.Or(cmp.Compare(a.Issued, b.Issued), cmp.Compare(a.Boot, b.Boot), cmp.Compare(a.Seq, b.Seq))
+}
+
+// findHeld is where the click of e's offer is held, or where it would be.
+func (s *State) findHeld(e *Event) (int, bool) {
+	return sort.Find(len(s.held), func(i int) int { return byOffer(e, &s.held[i]) })
 }
 
 func (s *State) findWaiting(position uint64) int {
@@ -368,7 +416,10 @@ func (s *State) seal(r *record) {
 	}
 	if r.closing {
 		b.Final = s.Windows(r.next)
-		s.closed = true
+		for i := range s.held {
+			b.Held = append(b.Held, s.held[i].Wire())
+		}
+		s.held, s.ready, s.closed = nil, nil, true // the core's from here on
 	}
 	if day := exchange.Day(r.at); day != s.swept {
 		s.swept = day
@@ -383,7 +434,8 @@ func (s *State) seal(r *record) {
 
 func (s *State) rollups() *wire.Rollups {
 	w := &wire.Rollups{}
-	for _, k := range s.countKeys() {
+	lost, keys := false, s.countKeys()
+	for _, k := range keys {
 		c := s.counts[k]
 		w.Hour = append(w.Hour, k.hour)
 		w.Flight = append(w.Flight, k.flight)
@@ -395,6 +447,12 @@ func (s *State) rollups() *wire.Rollups {
 		w.UnbilledViews = append(w.UnbilledViews, c.unbilledViews)
 		w.UnbilledClicks = append(w.UnbilledClicks, c.unbilledClicks)
 		w.SpentMicros = append(w.SpentMicros, c.spent)
+		lost = lost || c.homeLost > 0
+	}
+	for _, k := range keys {
+		if lost {
+			w.HomeLost = append(w.HomeLost, s.counts[k].homeLost)
+		}
 	}
 	return w
 }

@@ -18,6 +18,10 @@ const Life = 2 * 3600 * 1000
 // which events that went round through the core may come home.
 const Keep = Life + 30*60*1000
 
+// MaxHeld is how many clicks may wait here for their views at once. One more is
+// refused as not viewed.
+const MaxHeld = 8192
+
 // keepDays is how long the lease of a day's budget is remembered.
 const keepDays = 30
 
@@ -34,11 +38,12 @@ const (
 	Foreign                  // kept for its home, which judges it
 	HomeLost                 // of a boot that is not known any more
 	Expired                  // of an offer too old to be counted
+	Held                     // a click that came before its view, and waits for it
 	Verdicts                 // their number
 )
 
 var verdictNames = [Verdicts]string{
-	"Billed", "Counted", "Budget exhausted", "Flight killed", "Duplicate", "Not viewed", "Foreign", "Home lost", "Old/Invalid nonce",
+	"Billed", "Counted", "Budget exhausted", "Flight killed", "Duplicate", "Not viewed", "Foreign", "Home lost", "Old/Invalid nonce", "Waits for its view",
 }
 
 // String names a verdict; the set is bounded.
@@ -50,7 +55,7 @@ func (v Verdict) String() string {
 }
 
 // Taken reports whether the event has been recorded, here or for its home.
-func (v Verdict) Taken() bool { return v <= Killed || v == Foreign }
+func (v Verdict) Taken() bool { return v <= Killed || v == Foreign || v == Held }
 
 // Boot begins a boot: a random number that is not 0, and how many boots this
 // state directory has had. Nothing may be offered before the record is durable.
@@ -71,6 +76,14 @@ func (s *State) Judge(dst []byte, e *Event) ([]byte, Verdict) {
 	}
 	r := record{kind: recJudged, event: *e}
 	v := s.judge(&r)
+	if v == NotViewed && e.At-e.Issued <= Life {
+		if _, held := s.findHeld(e); held {
+			return dst, Duplicate
+		}
+		if len(s.held) < MaxHeld {
+			return s.do(dst, &record{kind: recHeld, event: *e}), Held
+		}
+	}
 	if r.outcome != exchange.Billed && r.outcome != exchange.Unbilled {
 		return dst, v
 	}
@@ -84,8 +97,14 @@ func (s *State) judge(r *record) Verdict {
 	w := s.boots[e.Boot]
 	switch {
 	case w == nil:
+		if r.position > 0 {
+			r.outcome = exchange.HomeLost
+		}
 		return HomeLost
 	case !w.inSpan(e.Seq):
+		if r.position > 0 { // nobody can tell whether it came before, by another way
+			r.outcome = exchange.HomeLost
+		}
 		return Expired
 	case w.has(e.Kind, e.Seq):
 		r.outcome = exchange.Duplicate
@@ -129,8 +148,9 @@ func (s *State) ForeignIn(dst []byte, position uint64, e *Event, now int64) []by
 	return s.answer(dst, &r)
 }
 
-// answer records a foreign event, which always gets an outcome: unbilled where
-// its bits are gone or it is too old.
+// answer records a foreign event, which always gets an outcome: unbilled where it
+// is too old. Where its bits are gone it is counted as home lost: it may have come
+// before, and have been counted then.
 func (s *State) answer(dst []byte, r *record) []byte {
 	if r.outcome == 0 {
 		r.outcome = exchange.Unbilled
@@ -138,21 +158,45 @@ func (s *State) answer(dst []byte, r *record) []byte {
 	return s.do(dst, r)
 }
 
-// Settle judges one foreign click that waited, if one can be judged now: its
-// view has come, or never will. It returns dst as it was when there is none.
-func (s *State) Settle(dst []byte, now int64) []byte {
+// Settle judges one click that waited, if one can be judged now: its view has
+// come, or never will. It returns dst as it was when there is none. held says that
+// the click had come straight here; v is what became of it then.
+func (s *State) Settle(dst []byte, now int64) (rec []byte, v Verdict, held bool) {
+	for len(s.ready) > 0 {
+		e := s.ready[0]
+		s.ready = s.ready[1:]
+		if _, waits := s.findHeld(&e); !waits {
+			continue // it came through the core as well, and was judged so
+		}
+		r := record{kind: recJudged, event: e}
+		v = s.judge(&r)
+		if r.outcome != exchange.Billed && r.outcome != exchange.Unbilled {
+			v, r.outcome = HomeLost, exchange.HomeLost // its bits went in between
+		}
+		return s.do(dst, &r), v, true
+	}
+	if len(s.held) > 0 && now-s.held[0].Issued > Keep {
+		return s.do(dst, &record{kind: recJudged, event: s.held[0], outcome: exchange.NotViewed}), NotViewed, true
+	}
 	for i := range s.waiting {
 		r := record{kind: recJudged, position: s.waiting[i].position, event: s.waiting[i].event}
-		if s.judge(&r); r.outcome == exchange.NotViewed && now-r.event.Issued <= Keep {
+		if v = s.judge(&r); r.outcome == exchange.NotViewed && now-r.event.Issued <= Keep {
 			continue
 		}
-		return s.answer(dst, &r)
+		return s.answer(dst, &r), v, false
 	}
-	return dst
+	return dst, 0, false
 }
 
-// Waits reports whether foreign clicks wait for their views.
-func (s *State) Waits() bool { return len(s.waiting) > 0 }
+// Ready reports whether the view of a click that is held has come.
+func (s *State) Ready() bool { return len(s.ready) > 0 }
+
+// Held are the clicks that wait here for their views, for whoever judges them
+// when this holder does not any more.
+func (s *State) Held() []Event { return s.held }
+
+// Waits reports whether clicks wait for their views.
+func (s *State) Waits() bool { return len(s.waiting)+len(s.held) > 0 }
 
 // Has says what is known of an offer of this holder: nothing where its bits
 // are gone or it has another home.
@@ -217,7 +261,7 @@ func (s *State) Control(dst []byte, c Control) []byte {
 	if c.Version <= s.controls[c.Flight].Version || c.State > killed || s.closed {
 		return dst
 	}
-	return s.do(dst, &record{kind: recControl, version: c.Version, flight: c.Flight, state: c.State})
+	return s.do(dst, &record{kind: recControl, control: c.Version, flight: c.Flight, state: c.State})
 }
 
 // Floor forgets the bits of a boot below a sequence number, which is rounded

@@ -121,6 +121,8 @@ func verdictOf(o exchange.Outcome) Verdict {
 		return holder.Duplicate
 	case exchange.NotViewed:
 		return holder.NotViewed
+	case exchange.Held:
+		return holder.Held
 	}
 	return holder.Exhausted
 }
@@ -170,6 +172,9 @@ func (k *Keeper) step(e *holder.Event) (b *book, pos journal.Position, v Verdict
 		pos = b.j.Last()
 	}
 	k.settle(b, e, v)
+	if err == nil && b.st.Ready() { // a click of the same offer has waited for this view
+		err = ignoreFull(k.settleWaiting(b, e.At))
+	}
 	if err != nil {
 		return nil, 0, 0, fmt.Errorf("keep %s: %w", what(e.Kind), err)
 	}
@@ -234,6 +239,8 @@ func (k *Keeper) Judge(ctx context.Context, w *wire.Event) (uint32, error) {
 		return uint32(exchange.Duplicate), nil
 	case holder.NotViewed:
 		return uint32(exchange.NotViewed), nil
+	case holder.Held:
+		return uint32(exchange.Held), nil
 	case holder.Exhausted, holder.Killed:
 		return uint32(exchange.Unbilled), nil
 	}

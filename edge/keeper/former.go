@@ -54,7 +54,8 @@ func Seals(j source, id uint32) ([]*wire.Cursor, error) {
 }
 
 // HandIn reads a former holder's journal: its windows as of the core's cursor,
-// and then every event after it, some at a time. A boot that began after the
+// then the clicks that waited there for their views and every event after it, some
+// at a time. A boot that began after the
 // cursor has an empty window, since nothing of it was ever counted. Events of
 // other homes that the former holder did not get to ship become foreign events
 // of the present one, and are durable when HandIn returns.
@@ -110,7 +111,13 @@ func (h *handIn) reached(st *holder.State) error {
 	}
 	h.found = true
 	h.boot, _ = st.Current()
-	return h.windows(st.Windows(0))
+	if err := h.windows(st.Windows(0)); err != nil {
+		return err
+	}
+	for _, e := range st.Held() { // the core is to judge them; no batch has told of them
+		h.events = append(h.events, e.Wire())
+	}
+	return nil
 }
 
 func (h *handIn) record(st *holder.State, rec []byte) error {

@@ -194,7 +194,7 @@ func (k *Keeper) settled(ctx context.Context, b *book) error {
 	return nil
 }
 
-// settleWaiting judges the foreign clicks that can be judged by now.
+// settleWaiting judges the clicks that can be judged by now. mu is held.
 func (k *Keeper) settleWaiting(b *book, now int64) error {
 	if k.failure != nil {
 		return k.failure
@@ -203,9 +203,12 @@ func (k *Keeper) settleWaiting(b *book, now int64) error {
 		if err := k.check(b.clear()); err != nil {
 			return err
 		}
-		rec := b.st.Settle(b.buf, now)
+		rec, v, held := b.st.Settle(b.buf, now)
 		if len(rec) == 0 {
 			break
+		}
+		if held {
+			k.verdicts[v].Add(1)
 		}
 		if err := k.keep(b, rec); err != nil {
 			return err

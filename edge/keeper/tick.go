@@ -119,6 +119,9 @@ func (k *Keeper) tend(b *book, now int64) error {
 		for old < len(b.marks) && b.marks[old].at < now-holder.Keep {
 			old++
 		}
+		if err := k.settleWaiting(b, now); err != nil { // before any bits go
+			return err
+		}
 		if old > 0 {
 			if err := k.raise(b, b.marks[old-1].next); err != nil {
 				return err

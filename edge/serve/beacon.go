@@ -143,9 +143,6 @@ func (s *Server) judgeBeacon(ctx *fasthttp.RequestCtx, w *work, b *beacon, nonce
 
 	done := false // set already: nothing that follows can count it again
 	if known, viewed, clicked := s.judge.Peek(c); known {
-		if b.event == Click && !viewed {
-			return OldNonce
-		}
 		done = b.event == View && viewed || b.event == Click && clicked
 	}
 	if !done {

@@ -43,6 +43,7 @@ const (
 	Exhausted       // valid, and beyond the budget
 	Passed          // kept for its home, which another region has
 	Killed          // valid, and its flight was killed
+	Waiting         // a click that waits for its view
 	HomeLost        // valid, and nobody can judge it any more
 	NotRecorded     // the journal cannot take it
 	UpdatedViewTime // of a view that counted
@@ -70,6 +71,7 @@ var reasonNames = [reasons]string{
 	Exhausted:         "Budget exhausted",
 	Passed:            "Passed to its home",
 	Killed:            "Flight killed",
+	Waiting:           "Waits for its view",
 	HomeLost:          "Home lost",
 	NotRecorded:       "Not recorded",
 	UpdatedViewTime:   "Updated view time",

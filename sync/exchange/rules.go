@@ -30,6 +30,8 @@ const (
 	Unbilled  Outcome = 2 // valid, but beyond a budget
 	Duplicate Outcome = 3
 	NotViewed Outcome = 4 // a click whose view never came
+	HomeLost  Outcome = 5 // its bits are gone: it may have been counted before; refused, and counted apart
+	Held      Outcome = 6 // a click that waits at its home for its view; said between peers alone
 )
 
 // MaxBatch is the size at which a batch is sealed though the last one has not

@@ -873,6 +873,7 @@ type Rollups struct {
 	UnbilledViews  []int64                `protobuf:"varint,8,rep,packed,name=unbilled_views,json=unbilledViews,proto3" json:"unbilled_views,omitempty"`
 	UnbilledClicks []int64                `protobuf:"varint,9,rep,packed,name=unbilled_clicks,json=unbilledClicks,proto3" json:"unbilled_clicks,omitempty"`
 	SpentMicros    []int64                `protobuf:"varint,10,rep,packed,name=spent_micros,json=spentMicros,proto3" json:"spent_micros,omitempty"`
+	HomeLost       []int64                `protobuf:"varint,11,rep,packed,name=home_lost,json=homeLost,proto3" json:"home_lost,omitempty"` // events whose bits are gone; none where it is left out
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -973,6 +974,13 @@ func (x *Rollups) GetUnbilledClicks() []int64 {
 func (x *Rollups) GetSpentMicros() []int64 {
 	if x != nil {
 		return x.SpentMicros
+	}
+	return nil
+}
+
+func (x *Rollups) GetHomeLost() []int64 {
+	if x != nil {
+		return x.HomeLost
 	}
 	return nil
 }
@@ -1130,7 +1138,7 @@ func (x *Event) GetPosition() uint64 {
 type Verdict struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Position      uint64                 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
-	Outcome       uint32                 `protobuf:"varint,2,opt,name=outcome,proto3" json:"outcome,omitempty"` // 1 billed, 2 unbilled, 3 duplicate, 4 not viewed
+	Outcome       uint32                 `protobuf:"varint,2,opt,name=outcome,proto3" json:"outcome,omitempty"` // 1 billed, 2 unbilled, 3 duplicate, 4 not viewed, 5 home lost
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2793,7 +2801,7 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x06budget\x18\x01 \x03(\x03R\x06budget\x12\x18\n" +
 	"\agranted\x18\x02 \x03(\x03R\agranted\x12\x14\n" +
 	"\x05spent\x18\x03 \x03(\x03R\x05spent\x12\x1a\n" +
-	"\breturned\x18\x04 \x03(\x03R\breturned\"\x9e\x02\n" +
+	"\breturned\x18\x04 \x03(\x03R\breturned\"\xbb\x02\n" +
 	"\aRollups\x12\x12\n" +
 	"\x04hour\x18\x01 \x03(\x03R\x04hour\x12\x16\n" +
 	"\x06flight\x18\x02 \x03(\rR\x06flight\x12\x0e\n" +
@@ -2805,7 +2813,8 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x0eunbilled_views\x18\b \x03(\x03R\runbilledViews\x12'\n" +
 	"\x0funbilled_clicks\x18\t \x03(\x03R\x0eunbilledClicks\x12!\n" +
 	"\fspent_micros\x18\n" +
-	" \x03(\x03R\vspentMicros\"\xd3\x02\n" +
+	" \x03(\x03R\vspentMicros\x12\x1b\n" +
+	"\thome_lost\x18\v \x03(\x03R\bhomeLost\"\xd3\x02\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\rR\x06holder\x12\x12\n" +

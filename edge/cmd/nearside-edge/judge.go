@@ -47,6 +47,7 @@ var reasons = [holder.Verdicts + 1]serve.Reason{
 	holder.Foreign:   serve.Passed,
 	holder.HomeLost:  serve.HomeLost,
 	holder.Expired:   serve.OldNonce,
+	holder.Held:      serve.Waiting,
 	holder.Verdicts:  serve.OldNonce,
 }
 

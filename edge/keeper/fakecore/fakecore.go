@@ -36,7 +36,7 @@ type Budget struct {
 }
 
 // Counts sums rollups.
-type Counts struct{ Views, Clicks, UnbilledViews, UnbilledClicks, Micros int64 }
+type Counts struct{ Views, Clicks, UnbilledViews, UnbilledClicks, HomeLost, Micros int64 }
 
 // Holder is what the core knows of one.
 type Holder struct {
@@ -256,6 +256,9 @@ func (c *Core) apply(h *Holder, b *wire.Batch) {
 		c.Counts.UnbilledClicks += r.GetUnbilledClicks()[i]
 		c.Counts.Micros += r.GetSpentMicros()[i]
 	}
+	for _, n := range r.GetHomeLost() {
+		c.Counts.HomeLost += n
+	}
 	for _, e := range b.GetForeign() {
 		c.foreign(e)
 	}
@@ -273,6 +276,9 @@ func (c *Core) apply(h *Holder, b *wire.Batch) {
 		}
 		h.Handed = true
 		c.close(h)
+		for _, e := range b.GetHeld() {
+			c.foreign(e)
+		}
 	}
 }
 
