@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"nearside/dev/load"
 )
 
 // An offer that is viewed and clicked at one edge appears in the admin API
@@ -55,19 +58,29 @@ func flip(nonce string, i int) string {
 	return string(b)
 }
 
-// A click counts once and only after its view.
+// A click counts once and only after its view. One that comes before it waits, and
+// counts when the view has come, be it by way of another region.
 func TestAClickNeedsItsView(t *testing.T) {
 	f := newFlight(t, line{clicks: 100, cpc: 2_000_000})
-	o := f.offer(t, edges[0])
-	if reason := beacon(t, o.Link, http.StatusFound); strings.HasPrefix(reason, "Billed") {
-		t.Errorf("a click before its view: %s", reason)
+	for i, view := range []func(o load.Offer) string{
+		func(o load.Offer) string { return o.ViewURL },
+		func(o load.Offer) string { return strings.Replace(o.ViewURL, edges[0].Public, edges[1].Public, 1) },
+	} {
+		o := f.offer(t, edges[0])
+		f.wantTotals(t, 3*time.Second, fmt.Sprintf("views %d+0 clicks %[1]d+0 micros %d", i, 2_000_000*i))
+		if reason := beacon(t, o.Link, http.StatusFound); reason != "Waits for its view" {
+			t.Errorf("a click before its view: %s", reason)
+		}
+		if reason := beacon(t, o.Link, http.StatusFound); reason != "Old/Invalid nonce" {
+			t.Errorf("the same click: %s", reason)
+		}
+		f.wantTotals(t, 3*time.Second, fmt.Sprintf("views %d+0 clicks %[1]d+0 micros %d", i, 2_000_000*i))
+		beacon(t, view(o), http.StatusOK)
+		f.wantTotals(t, 15*time.Second, fmt.Sprintf("views %d+0 clicks %[1]d+0 micros %d", i+1, 2_000_000*(i+1)))
+		if reason := beacon(t, o.Link, http.StatusFound); reason != "Old/Invalid nonce" {
+			t.Errorf("the click after the view: %s", reason)
+		}
 	}
-	f.wantTotals(t, 3*time.Second, "views 0+0 clicks 0+0 micros 0")
-	beacon(t, o.ViewURL, http.StatusOK)
-	if reason := beacon(t, o.Link, http.StatusFound); reason != "Billed click" {
-		t.Errorf("the click after the view: %s", reason)
-	}
-	f.wantTotals(t, 3*time.Second, "views 1+0 clicks 1+0 micros 2000000")
 }
 
 // 200 concurrent copies of one view bill one.

@@ -93,6 +93,8 @@ var (
 func (f flaky) Update(ctx context.Context, step func(ledger.Tx) error) error {
 	w := f.c.w
 	f.c.changed = true
+	plain := step
+	step = func(tx ledger.Tx) error { return plain(watched{tx, f.c}) }
 	if w.ending {
 		return f.Memory.Update(ctx, step)
 	}
@@ -119,6 +121,23 @@ func (f flaky) Update(ctx context.Context, step func(ledger.Tx) error) error {
 		}
 	}
 	return f.Memory.Update(ctx, step)
+}
+
+// watched tells the oracle what was in hand when an event was given up. A verdict
+// that is not committed is given again.
+type watched struct {
+	ledger.Tx
+	c *core
+}
+
+// Write implements ledger.Tx.
+func (t watched) Write(ctx context.Context, changes *ledger.Changes) error {
+	for _, v := range changes.Verdicts {
+		if v.Outcome == ledger.HomeLost && t.c.mem.Holders[v.Home].HandedIn {
+			t.c.w.books.gaveUp[ledger.Verdict{Home: v.Home, Position: v.Position}] = true
+		}
+	}
+	return t.Tx.Write(ctx, changes)
 }
 
 // die ends the process; what it had not answered is lost.

@@ -67,7 +67,7 @@ func newNode(w *World, i int) *node {
 
 func (n *node) newDisk() {
 	n.damaged, n.heard = false, 0
-	n.disk = &tap{FS: faultfs.New(n.w.rng.Uint64()), o: n.w.books, n: n, known: map[string]*history{}}
+	n.disk = &tap{FS: faultfs.New(n.w.rng.Uint64()), o: n.w.books, n: n, known: map[string]*history{}, files: map[string]*tapped{}}
 }
 
 func (n *node) place() int     { return n.index + 1 }
@@ -548,6 +548,7 @@ func (n *node) offer(f *flight, s *site) (o offered, ok bool) {
 		n.w.count["offered by its broker"]++
 	}
 	c.Seq = seq
+	n.w.books.offered(n.k.Status().Boot, seq, now)
 	return offered{sealer.Seal(nil, &c), f.flags&token.FlagClicks != 0}, true
 }
 

@@ -19,7 +19,9 @@ import (
 // answered, what the core holds. It computes debits and sums by itself.
 type oracle struct {
 	w         *World
-	histories map[uint32]*history // by holder, once its first boot is recorded
+	histories map[uint32]*history     // by holder, once its first boot is recorded
+	offers    map[uint64][]int64      // when each was made, by boot
+	gaveUp    map[ledger.Verdict]bool // events (Outcome 0) that were home lost when windows had been handed in
 	foreign   map[ledger.EventKey][]place
 	keys      map[ledger.EventKey]holder.Verdict // answered as taken
 	promised  map[ledger.EventKey]promise        // of these, what two disks had
@@ -46,21 +48,25 @@ type history struct {
 	holder  uint32  // 0 before its first boot
 	recs    []entry // the record at position n is recs[n-1]
 	durable uint64
+	saving  uint64 // position of a checkpoint that has its name
 
 	rewritten bool // its open segment was copied, and the copy is not durable yet
 
-	answered uint64 // the highest position that somebody was answered for
-	gone     bool   // its disk is lost
-	rolled   bool   // its disk was rolled back
-	judged   map[ledger.EventKey]uint64
-	leases   map[lease.Budget]lease.Totals
-	controls map[uint32]uint64
-	said     map[lease.Budget]lease.Totals // the highest totals sent
-	stated   map[lease.Budget]lease.Totals // the same, in a statement
-	batches  map[uint64]uint64             // number → hash of its content
-	sent     map[uint64]bool               // positions of the seals of the batches sent, also before a rollback
-	forks    []fork                        // what it held when its disk was rolled back
-	seals    map[string]int                // commit hash of each batch sent → the fork it belongs to
+	checkpoint uint64 // position of the newest durable one
+	answered   uint64 // the highest position that somebody was answered for
+	gone       bool   // its disk is lost
+	rolled     bool   // its disk was rolled back
+	judged     map[ledger.EventKey]uint64
+	held       map[ledger.EventKey]uint64 // clicks that came before their views; also those judged since
+	floors     map[uint64]uint64          // of every boot that began
+	leases     map[lease.Budget]lease.Totals
+	controls   map[uint32]uint64
+	said       map[lease.Budget]lease.Totals // the highest totals sent
+	stated     map[lease.Budget]lease.Totals // the same, in a statement
+	batches    map[uint64]uint64             // number → hash of its content
+	sent       map[uint64]bool               // positions of the seals of the batches sent, also before a rollback
+	forks      []fork                        // what it held when its disk was rolled back
+	seals      map[string]int                // commit hash of each batch sent → the fork it belongs to
 }
 
 // fork is a past that a rolled-back disk does not remember.
@@ -122,7 +128,7 @@ func (h *history) applied(hash []byte) []entry {
 
 func newOracle(w *World) *oracle {
 	return &oracle{
-		w: w, histories: map[uint32]*history{}, foreign: map[ledger.EventKey][]place{},
+		w: w, histories: map[uint32]*history{}, offers: map[uint64][]int64{}, gaveUp: map[ledger.Verdict]bool{}, foreign: map[ledger.EventKey][]place{},
 		keys: map[ledger.EventKey]holder.Verdict{}, promised: map[ledger.EventKey]promise{}, ceiling: map[lease.Budget]int64{},
 		most: map[lease.Budget]int64{}, granted: map[ledger.LeaseKey]int64{},
 	}
@@ -202,15 +208,47 @@ func (h *history) written(first uint64, recs [][]byte) {
 // allowed holds a record against those before it.
 func (h *history) allowed(x *entry, pos uint64) {
 	w, name := h.o.w, h.n.name
+	key := keyOf(&x.event)
+	view := key
+	view.Kind = exchange.View
+	at, judged := h.judged[key]
+	_, viewed := h.judged[view]
+	floor, begun := h.floors[key.Boot]
+	gone := !begun || key.Seq < floor
+	switch {
+	case x.kind == kindHeld:
+		w.count["held for its view"]++
+		if _, twice := h.held[key]; twice || judged || viewed || key.Kind != exchange.Click {
+			w.fail("I6", "%s: %+v waits for its view at %d", name, key, pos)
+		}
+	case x.refused():
+		// A view that came first bills its click; and it has until Keep to come.
+		if viewed || judged || !gone && h.n.clock()-x.event.Issued <= holder.Keep {
+			w.fail("I6", "%s: %+v was refused as not viewed at %d; viewed %v", name, key, pos, viewed)
+		}
+		if x.position == 0 {
+			w.count["held in vain"]++
+		}
+	case x.lost():
+		if !gone {
+			w.fail("I6", "%s: %+v was given up as home lost at %d, and its bits were there", name, key, pos)
+		}
+		w.count["came when its bits were gone"]++
+	case x.kind == kindFloor && len(h.forks) == 0:
+		h.keeps(x)
+	}
 	if x.counted() {
-		key := keyOf(&x.event)
-		if at, twice := h.judged[key]; twice {
+		if judged {
 			w.fail("I6", "%s: %+v was judged at %d and again at %d", name, key, at, pos)
 		}
-		view := key
-		view.Kind = exchange.View
-		if _, viewed := h.judged[view]; key.Kind == exchange.Click && !viewed && x.position == 0 {
+		if gone {
+			w.fail("I6", "%s: %+v was judged at %d, and its bits are gone", name, key, pos)
+		}
+		if key.Kind == exchange.Click && !viewed {
 			w.fail("I6", "%s: %+v was judged before its view", name, key)
+		}
+		if _, waited := h.held[key]; waited {
+			w.count["held, and judged after its view"]++
 		}
 		want := owes(&x.event)
 		if x.outcome != exchange.Billed {
@@ -239,10 +277,31 @@ func (h *history) allowed(x *entry, pos uint64) {
 	}
 }
 
+// keeps holds a floor against the offers whose bits it drops: their tokens must be
+// dead, and what went round through the core must have had time to come home.
+func (h *history) keeps(x *entry) {
+	for seq, issued := range h.o.offers[x.boot] {
+		if uint64(seq) < x.floor && h.n.clock()-issued < holder.Keep-3*second { // a start may set the clock back by two
+			h.o.w.fail("I6", "%s: the bits of offer %d of boot %x go %d s after it", h.n.name, seq, x.boot, (h.n.clock()-issued)/second)
+		}
+	}
+}
+
+// offered notes when a boot made its next offer, by its node's clock.
+func (o *oracle) offered(boot, seq uint64, at int64) {
+	for uint64(len(o.offers[boot])) < seq {
+		o.offers[boot] = append(o.offers[boot], at) // numbered, and not made
+	}
+	o.offers[boot] = append(o.offers[boot], at)
+}
+
 // learn adds a record to what the history knows.
 func (h *history) learn(x *entry, pos uint64) {
 	if x.counted() {
 		h.judged[keyOf(&x.event)] = pos
+	}
+	if x.kind == kindHeld {
+		h.held[keyOf(&x.event)] = pos
 	}
 	t := h.leases[x.budget]
 	switch x.kind {
@@ -255,6 +314,9 @@ func (h *history) learn(x *entry, pos uint64) {
 		}
 		h.holder = x.holder
 		h.o.histories[h.holder] = h
+		h.floors[x.boot] = 0
+	case kindFloor:
+		h.floors[x.boot] = x.floor
 	case kindJudged:
 		for _, d := range x.debits {
 			t := h.leases[d.budget]
@@ -284,6 +346,7 @@ func (h *history) forget(pos uint64) {
 	}
 	h.recs = h.recs[:min(pos, uint64(len(h.recs)))]
 	maps.DeleteFunc(h.sent, func(seal uint64, _ bool) bool { return seal > pos })
+	h.held, h.floors = map[ledger.EventKey]uint64{}, map[uint64]uint64{}
 	h.judged, h.leases, h.controls = map[ledger.EventKey]uint64{}, map[lease.Budget]lease.Totals{}, map[uint32]uint64{}
 	for i := range h.recs {
 		h.learn(&h.recs[i], uint64(i+1))
@@ -340,6 +403,8 @@ func (o *oracle) answered(n *node, e *holder.Event, v holder.Verdict) {
 	var found []place
 	if h := o.histories[e.Holder]; h != nil && h.judged[key] > 0 {
 		found = append(found, place{h, h.judged[key]})
+	} else if h != nil && h.held[key] > 0 {
+		found = append(found, place{h, h.held[key]})
 	}
 	if v == holder.Foreign || v == holder.Duplicate && (len(found) == 0 || found[0].h.n != n) {
 		found = append(found, o.foreign[key]...)
@@ -417,7 +482,7 @@ func (o *oracle) said(n *node, r *wire.SyncRequest) {
 func (h *history) sealed(b *wire.Batch) {
 	w := h.o.w
 	spent := map[lease.Budget]int64{}
-	var views, clicks, unbilled, micros, foreign int64
+	var views, clicks, unbilled, lost, micros, foreign int64
 	end := b.GetSeal().GetPosition()
 	if x := h.at(end); x.kind != kindSeal || x.batch != b.GetSeal().GetBatch() {
 		w.fail("I6", "holder %d: batch %d has its seal at %d, where no such seal is", h.holder, b.GetSeal().GetBatch(), end)
@@ -435,6 +500,9 @@ func (h *history) sealed(b *wire.Batch) {
 		inside := uint64(i) >= last
 		if x.kind == kindForeign && inside {
 			foreign++
+		}
+		if x.lost() && inside {
+			lost++
 		}
 		if !x.counted() {
 			continue
@@ -467,9 +535,9 @@ func (h *history) sealed(b *wire.Batch) {
 		}
 	}
 	r := b.GetRollups()
-	got := [...]int64{total(r.GetViews()), total(r.GetClicks()), total(r.GetUnbilledViews()) + total(r.GetUnbilledClicks()), total(r.GetSpentMicros()), int64(len(b.GetForeign()))}
-	if want := [...]int64{views, clicks, unbilled, micros, foreign}; got != want {
-		w.fail("I6", "holder %d: batch %d counts views, clicks, unbilled, micros, foreign as %v, its records make %v", h.holder, b.GetSeal().GetBatch(), got, want)
+	got := [...]int64{total(r.GetViews()), total(r.GetClicks()), total(r.GetUnbilledViews()) + total(r.GetUnbilledClicks()), total(r.GetHomeLost()), total(r.GetSpentMicros()), int64(len(b.GetForeign()))}
+	if want := [...]int64{views, clicks, unbilled, lost, micros, foreign}; got != want {
+		w.fail("I6", "holder %d: batch %d counts views, clicks, unbilled, lost, micros, foreign as %v, its records make %v", h.holder, b.GetSeal().GetBatch(), got, want)
 	}
 }
 
@@ -683,6 +751,7 @@ func (o *oracle) settle() {
 		return
 	}
 	effects := map[ledger.EventKey]effect{}
+	want := map[uint32]ledger.Counts{}
 	for _, id := range slices.Sorted(maps.Keys(t.Holders)) {
 		at := t.Holders[id]
 		if at.State != ledger.Closed {
@@ -697,12 +766,16 @@ func (o *oracle) settle() {
 			w.fail("I7", "the core's cursor of holder %d is at %d of %d", id, at.Position, len(recs))
 		}
 		for i := range recs[:at.Position] {
-			if x := &recs[i]; x.counted() {
+			switch x := &recs[i]; {
+			case x.counted():
 				effects[keyOf(&x.event)] = effect{x.event, x.outcome == exchange.Billed, true, x.position}
+			case x.lost():
+				c := want[x.event.Flight]
+				c.HomeLost++
+				want[x.event.Flight] = c
 			}
 		}
 	}
-	want := map[uint32]ledger.Counts{}
 	for _, key := range slices.SortedFunc(maps.Keys(t.Foreign), byKey) {
 		f := t.Foreign[key]
 		e, err := holder.EventFrom(f.Event)
@@ -719,11 +792,15 @@ func (o *oracle) settle() {
 				w.fail("I4", "%+v was judged by its home, and as %d (foreign %d) by the core", key, f.Outcome, f.Position)
 			}
 		case exchange.Duplicate:
-			if !counted && w.now-e.Issued < 0 {
+			if home := o.histories[key.Home]; !counted && home != nil && !home.gone {
 				w.fail("I6", "%+v is called a duplicate of nothing", key)
 			}
 		case exchange.NotViewed:
 		case ledger.HomeLost:
+			if o.lostAtHome(key, f.Position) {
+				break // and counted by it
+			}
+			o.mayBeLost(key, f.Position)
 			c := want[e.Flight]
 			c.HomeLost++
 			want[e.Flight] = c
@@ -733,6 +810,33 @@ func (o *oracle) settle() {
 	}
 	o.account(effects, want)
 	o.promises(effects)
+}
+
+// lostAtHome says that the home itself gave up a foreign event, and that the core
+// was told so.
+func (o *oracle) lostAtHome(key ledger.EventKey, position uint64) bool {
+	at, h := o.w.core.mem.Holders[key.Home], o.histories[key.Home]
+	if h == nil {
+		return false
+	}
+	recs := h.applied(at.Hash)
+	return slices.ContainsFunc(recs[:at.Position], func(x entry) bool { return x.lost() && x.position == position })
+}
+
+// mayBeLost holds what the core gave up as home lost against what it had in hand:
+// where the windows of the home were handed in, each boot's is among them until
+// its bits may go.
+func (o *oracle) mayBeLost(key ledger.EventKey, position uint64) {
+	h := o.histories[key.Home]
+	if !o.gaveUp[ledger.Verdict{Home: key.Home, Position: position}] || h == nil || h.gone {
+		o.w.count["home lost without windows"]++
+		return
+	}
+	if floor, begun := h.floors[key.Boot]; !begun || key.Seq < floor {
+		o.w.count["home lost without bits"]++
+		return
+	}
+	o.w.fail("I4", "%+v is called home lost, and the windows of holder %d were handed in", key, key.Home)
 }
 
 // account holds reports and budgets against the events.
@@ -791,6 +895,9 @@ func (o *oracle) promises(effects map[ledger.EventKey]effect) {
 			continue
 		}
 		home := o.histories[key.Home]
+		if home != nil && home.refuses(key) {
+			continue
+		}
 		var gone []*history // home's: with it went the boot's window
 		if home != nil && home.gone {
 			gone = append(gone, home)
@@ -811,15 +918,26 @@ func (o *oracle) promises(effects map[ledger.EventKey]effect) {
 	}
 }
 
+// refuses says that a click waited for its view, and that the home gave up in the
+// end: the view never came, or its bits went.
+func (h *history) refuses(key ledger.EventKey) bool {
+	pos, waited := h.held[key]
+	return waited && slices.ContainsFunc(h.recs[pos:], func(x entry) bool {
+		return (x.refused() || x.lost()) && keyOf(&x.event) == key
+	})
+}
+
 // keepers are the holders whose journals had the event.
 func (o *oracle) keepers(key ledger.EventKey) []uint32 {
 	var ids []uint32
 	for _, id := range slices.Sorted(maps.Keys(o.histories)) {
 		h := o.histories[id]
 		_, judged := h.judged[key]
+		_, held := h.held[key]
+		judged = judged || held
 		for _, f := range h.forks {
 			judged = judged || slices.ContainsFunc(f.recs, func(x entry) bool {
-				return x.counted() && keyOf(&x.event) == key || x.kind == kindForeign && keyOf(&x.event) == key
+				return (x.counted() || x.kind == kindForeign || x.kind == kindHeld) && keyOf(&x.event) == key
 			})
 		}
 		if judged || slices.ContainsFunc(o.foreign[key], func(p place) bool { return p.h == h }) {

@@ -9,7 +9,7 @@ import (
 	"nearside/sync/lease"
 )
 
-// The records of edge/holder, version 1, read by its package doc and not by its
+// The records of edge/holder, versions 1 and 2, read by its package doc and not by its
 // code.
 const (
 	kindBoot    = 1
@@ -19,8 +19,10 @@ const (
 	kindGrant   = 5
 	kindReturn  = 6
 	kindSeal    = 7
+	kindFloor   = 8
 	kindControl = 9
 	kindFence   = 10
+	kindHeld    = 11
 )
 
 // entry is one record.
@@ -28,6 +30,8 @@ type entry struct {
 	bytes    []byte
 	kind     byte
 	holder   uint32 // of a boot
+	boot     uint64 // that begins, or has a floor
+	floor    uint64
 	outcome  exchange.Outcome
 	position uint64 // foreign
 	event    holder.Event
@@ -86,13 +90,15 @@ func parseRecord(rec []byte) (x entry, err error) {
 		}
 	}()
 	f := fields{rec}
-	if v := f.byte(); v != 1 {
+	v := f.byte()
+	if v != 1 && v != 2 {
 		return x, fmt.Errorf("record of version %d", v)
 	}
 	x = entry{bytes: append([]byte(nil), rec...), kind: f.byte()}
 	switch x.kind {
 	case kindBoot:
 		x.holder = uint32(f.u())
+		x.boot = f.fixed()
 	case kindJudged:
 		x.outcome = exchange.Outcome(f.byte())
 		x.position = f.u()
@@ -100,7 +106,7 @@ func parseRecord(rec []byte) (x entry, err error) {
 		for range f.byte() {
 			x.debits = append(x.debits, debit{lease.Budget(f.u()), int64(f.u())})
 		}
-	case kindForeign:
+	case kindForeign, kindHeld:
 		x.event = f.event()
 	case kindWaiting:
 		x.position = f.u()
@@ -109,11 +115,23 @@ func parseRecord(rec []byte) (x entry, err error) {
 		x.budget, x.total = lease.Budget(f.u()), int64(f.u())
 	case kindSeal:
 		x.batch = f.u()
+	case kindFloor:
+		x.boot, x.floor = f.fixed(), f.u()
 	case kindControl:
 		x.version, x.flight = f.u(), uint32(f.u())
 	}
+	judgedAnew := x.kind == kindJudged && (x.outcome == exchange.HomeLost || x.outcome == exchange.NotViewed && x.position == 0)
+	if (v == 2) != (x.kind == kindHeld || judgedAnew) {
+		return x, fmt.Errorf("record of kind %d and version %d", x.kind, v)
+	}
 	return x, nil
 }
+
+// lost says that the record gave up an event whose bits are gone.
+func (x *entry) lost() bool { return x.kind == kindJudged && x.outcome == exchange.HomeLost }
+
+// refused says that the record gave up a click whose view never came.
+func (x *entry) refused() bool { return x.kind == kindJudged && x.outcome == exchange.NotViewed }
 
 // counted says that the record gave an event its effect.
 func (x *entry) counted() bool {

@@ -152,7 +152,7 @@ func TestSeeds(t *testing.T) {
 		return
 	}
 	for _, what := range []string{
-		"answer Billed", "answer Counted", "answer Budget exhausted", "answer Flight killed", "answer Duplicate", "answer Foreign", "answer Not viewed", "peer",
+		"answer Billed", "answer Counted", "answer Budget exhausted", "answer Flight killed", "answer Duplicate", "answer Foreign", "answer Waits for its view", "held for its view", "held, and judged after its view", "peer",
 		"billed", "unbilled", "home lost", "judged", "answered and lost with a disk",
 		"lost message", "repeated message", "slow message", "cut",
 		"died", "tail-lost", "checkpoint", "disk-lost", "disk-full", "flip", "rolled-back", "drained", "fenced", "handin", "expired", "closed",

@@ -19,6 +19,7 @@ type tap struct {
 	o     *oracle
 	n     *node
 	known map[string]*history // by the journal's directory
+	files map[string]*tapped  // as last opened, by the names that they have now
 }
 
 type tapped struct {
@@ -44,6 +45,7 @@ func (t *tap) Open(name string) (journal.File, error) {
 	if strings.HasPrefix(path.Base(name), "spare-") && !isCopy(name) {
 		x.h = t.history(path.Dir(name))
 	}
+	t.files[name] = x
 	return x, nil
 }
 
@@ -56,12 +58,24 @@ func (t *tap) Create(name string) (journal.File, error) {
 	if path.Base(name) == "checkpoint.tmp" && !isCopy(name) {
 		t.o.w.count["checkpoint"]++
 	}
-	return &tapped{File: f, t: t, name: name}, nil
+	x := &tapped{File: f, t: t, name: name}
+	t.files[name] = x
+	return x, nil
 }
 
 // Rename implements journal.FS.
 func (t *tap) Rename(from, to string) error {
+	t.recycled(from)
+	if path.Base(from) == "checkpoint.tmp" && !isCopy(from) {
+		if b, ok := t.FS.Content(from); ok && len(b) >= 36 {
+			t.history(path.Dir(from)).saving = binary.BigEndian.Uint64(b[28:])
+		}
+	}
 	err := t.FS.Rename(from, to)
+	if err == nil {
+		t.files[to] = t.files[from]
+		delete(t.files, from)
+	}
 	if err == nil && path.Base(from) == "rewrite.tmp" && !isCopy(from) {
 		t.history(path.Dir(from)).rewritten = true
 	}
@@ -72,10 +86,34 @@ func (t *tap) Rename(from, to string) error {
 // that it was copied to has its name.
 func (t *tap) SyncDir(dir string) error {
 	err := t.FS.SyncDir(dir)
-	if h := t.known[dir]; err == nil && h != nil && h.rewritten {
+	h := t.known[dir]
+	if err != nil || h == nil {
+		return err
+	}
+	if h.rewritten {
 		h.durable, h.rewritten = uint64(len(h.recs)), false
 	}
-	return err
+	h.checkpoint = max(h.checkpoint, h.saving)
+	return nil
+}
+
+// Remove implements journal.FS.
+func (t *tap) Remove(name string) error {
+	t.recycled(name)
+	return t.FS.Remove(name)
+}
+
+// recycled holds a segment that loses its name against the checkpoint that is
+// durable: it is the only other place that has the segment's records.
+func (t *tap) recycled(name string) {
+	x := t.files[name]
+	if x == nil || !strings.HasPrefix(path.Base(name), "seg-") || isCopy(name) {
+		return
+	}
+	h := t.history(path.Dir(name))
+	if last := min(x.last, uint64(len(h.recs))); !h.rolled && last > h.checkpoint {
+		t.o.w.fail("I5", "%s: %s has records up to %d and is recycled, the checkpoint covers %d", t.n.name, name, last, h.checkpoint)
+	}
 }
 
 // isCopy reports whether a file is of another node's journal, of which the

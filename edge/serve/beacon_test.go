@@ -88,7 +88,7 @@ func TestReasons(t *testing.T) {
 // One offer from beginning to end, as the client and the reader's browser do.
 func TestOfferViewClick(t *testing.T) {
 	w := newWorld(t)
-	o := w.offer(ask1)
+	o, second := w.offer(ask1), w.offer(ask1)
 	view, click, viewTime := path(o, "view_url"), path(o, "link"), path(o, "view_time_url")
 	for _, step := range []struct {
 		name, path string
@@ -96,7 +96,8 @@ func TestOfferViewClick(t *testing.T) {
 		status     int
 		reason     string
 	}{
-		{"click before the view", click, nil, 302, "Old/Invalid nonce"},
+		{"click before the view", click, nil, 302, "Waits for its view"},
+		{"click before the view, again", click, nil, 302, "Old/Invalid nonce"},
 		{"view time before the view", viewTime + "?view_time=10", nil, 200, "Invalid view time"},
 		{"view", view, nil, 200, "Billed view"},
 		{"view again", view, nil, 200, "Old/Invalid nonce"},
@@ -108,8 +109,10 @@ func TestOfferViewClick(t *testing.T) {
 		{"view time of another offer", "/proxy/viewtime/101/nonsense/?view_time=10", nil, 200, "Invalid view time"},
 		{"view time, clamped", viewTime + "?view_time=99999999999999999999", nil, 200, "Updated view time"},
 		{"view time again", viewTime + "?view_time=10", nil, 200, "Invalid view time"},
-		{"click", click, nil, 302, "Billed click"},
-		{"click again", click, nil, 302, "Old/Invalid nonce"},
+		{"the click that came before the view", click, nil, 302, "Old/Invalid nonce"},
+		{"another view", path(second, "view_url"), nil, 200, "Billed view"},
+		{"another click", path(second, "link"), nil, 302, "Billed click"},
+		{"click again", path(second, "link"), nil, 302, "Old/Invalid nonce"},
 		{"without the last slash", strings.TrimSuffix(click, "/"), nil, 302, "Old/Invalid nonce"},
 		{"click of a wrong nonce", "/proxy/click/101/nonsense/", nil, 302, "Unknown offer"},
 		{"unknown ad", "/proxy/view/9999/nonsense/", nil, 404, ""},
@@ -146,7 +149,7 @@ func TestLandingOfClicks(t *testing.T) {
 
 func TestVerdicts(t *testing.T) {
 	for verdict, want := range map[Reason]string{
-		Billed: "Billed view", Exhausted: "Budget exhausted", Killed: "Flight killed", Passed: "Passed to its home", HomeLost: "Home lost",
+		Billed: "Billed view", Exhausted: "Budget exhausted", Killed: "Flight killed", Passed: "Passed to its home", HomeLost: "Home lost", Waiting: "Waits for its view",
 	} {
 		w := newWorld(t)
 		w.judge.verdict = verdict

@@ -236,8 +236,11 @@ func (j *judge) Click(_ context.Context, c *token.Claims, _ int64) (Reason, erro
 	switch {
 	case j.broken != nil:
 		return 0, j.broken
-	case !s.viewed || s.clicked:
+	case s.clicked:
 		return OldNonce, nil
+	case !s.viewed: // it counts with its view
+		s.clicked = true
+		return Waiting, nil
 	}
 	s.clicked = true
 	return j.verdict, nil

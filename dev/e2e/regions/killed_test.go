@@ -50,9 +50,8 @@ type tally struct {
 	twice   int64            // views sent again
 	reasons map[string]int64 // of views that were answered at the first try
 
-	// A click that comes to the home before its view, which went elsewhere, does
-	// not count, and the home says so; where an earlier try may have been taken,
-	// that answer says nothing.
+	// A click that comes to the home before its view, which went elsewhere, waits
+	// for it. Where an earlier try may have been taken, a refusal says nothing.
 	clicks, early, unclear int64
 }
 
@@ -104,12 +103,13 @@ func (n *tally) see(ctx context.Context, random *rand.Rand, home world.Edge, o l
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
+	case reason == "Waits for its view":
+		n.early++
+		n.clicks++
 	case reason == "Billed click" || reason == "Passed to its home":
 		n.clicks++
-	case reason != "Old/Invalid nonce":
+	case reason != "Old/Invalid nonce" || once:
 		return fmt.Errorf("a click is answered with %q", reason)
-	case once:
-		n.early++
 	default:
 		n.unclear++
 	}
@@ -274,7 +274,7 @@ func TestEveryAnsweredViewIsCountedOnceWhileNodesAreKilled(t *testing.T) {
 	}
 
 	t.Logf("%d nodes killed; %d views, %d of them twice, at the first try %v", killed.Load(), l.views, l.twice, l.reasons)
-	t.Logf("%d clicks counted, %d before their view, %d unclear", l.clicks, l.early, l.unclear)
+	t.Logf("%d clicks counted, %d of them before their view, %d unclear", l.clicks, l.early, l.unclear)
 	t.Logf("the small flight sold %d and was seen %d times, at the first try %v", small.views, s.views, s.reasons)
 	if !enough() {
 		t.Errorf("in two minutes this shows too little")
