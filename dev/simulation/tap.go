@@ -97,14 +97,9 @@ func (t *tap) SyncDir(dir string) error {
 	return nil
 }
 
-// Remove implements journal.FS.
-func (t *tap) Remove(name string) error {
-	t.recycled(name)
-	return t.FS.Remove(name)
-}
-
-// recycled holds a segment that loses its name against the checkpoint that is
-// durable: it is the only other place that has the segment's records.
+// recycled holds a segment that becomes a spare against the checkpoint that is
+// durable: it is the only other place that has the segment's records. One that is
+// removed says less: it may go with all of its journal.
 func (t *tap) recycled(name string) {
 	x := t.files[name]
 	if x == nil || !strings.HasPrefix(path.Base(name), "seg-") || isCopy(name) {

@@ -461,6 +461,78 @@ func TestHandInOfBootsAfterTheCursorAndOfOthersEvents(t *testing.T) {
 	e.healthy()
 }
 
+// A click that came before its view was answered, so it survives a crash and is
+// billed when its view comes; the core gets it where its holder is fenced meanwhile.
+func TestClickBeforeItsViewSurvives(t *testing.T) {
+	click := func(e *edge, c *token.Claims) keeper.Verdict {
+		v, err := e.Click(context.Background(), c, e.clock.Now().UnixMilli())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	begin := func() (*edge, *token.Claims) {
+		e := newEdge(t, faultfs.New(1))
+		e.core.Sell(views, 1000)
+		e.start()
+		e.exchange(false)
+		c := e.mustOffer()
+		if v := click(e, c); v != holder.Held {
+			t.Fatal(v)
+		}
+		if v := click(e, c); v != holder.Duplicate {
+			t.Errorf("the same click: %v", v)
+		}
+		return e, c
+	}
+	counts := func(e *edge, views, clicks int64) {
+		t.Helper()
+		for range 3 {
+			e.exchange(false)
+		}
+		e.core.Do(func() {
+			if got := e.core.Counts; got.Views != views || got.Clicks != clicks {
+				t.Errorf("the core counts %+v, want %d and %d", got, views, clicks)
+			}
+		})
+		e.healthy()
+	}
+	t.Run("a start", func(t *testing.T) {
+		e, c := begin()
+		e.stop()
+		e.start()
+		defer e.stop()
+		counts(e, 0, 0)
+		if v := e.view(c); v != holder.Billed {
+			t.Error(v)
+		}
+		if v := click(e, c); v != holder.Duplicate {
+			t.Errorf("the click again: %v", v)
+		}
+		counts(e, 1, 1)
+	})
+	t.Run("a fence", func(t *testing.T) {
+		e, c := begin()
+		e.view(e.mustOffer())
+		counts(e, 1, 0) // the core's cursor is behind the click
+		e.core.Fence(1)
+		step := e.exchange(false)
+		if err := e.Fence(context.Background(), step.Reason); err != nil {
+			t.Fatal(err)
+		}
+		if v := e.view(c); v != holder.Foreign {
+			t.Error(v)
+		}
+		e.enroll()
+		defer e.stop()
+		e.catalog(2)
+		if n := e.handIn(); n != 2 {
+			t.Errorf("%d late events, want the click that waits and its view", n)
+		}
+		counts(e, 2, 1)
+	})
+}
+
 func TestGrantInALostReplyIsToldAgain(t *testing.T) {
 	e := newEdge(t, faultfs.New(1))
 	e.start()

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"nearside/core/ledger"
+	"nearside/sync/exchange"
 	"nearside/sync/lease"
 	"nearside/sync/token"
 	"nearside/sync/wire"
@@ -53,6 +54,8 @@ func Run(t *testing.T, open func(t testing.TB) Fixture) {
 		"a foreign event of a fenced home is judged by windows":  foreignFenced,
 		"a foreign event of a home closed without windows":       foreignLost,
 		"a click waits for its view":                             clickWaits,
+		"a drain leaves the clicks that wait for their views":    drainLeavesClicks,
+		"what comes home without its bits is counted apart":      comesHomeLost,
 		"the core bills no more than there is":                   judgedExhausted,
 		"a killed flight is not billed":                          judgedKilled,
 		"hand-in":                                                handIn,
@@ -595,6 +598,52 @@ func clickWaits(w *World) {
 	w.tick(time.Hour)
 	equal(w, "no more", w.judge(home).Events, 1)
 	equal(w, "clicks", w.Check().Budgets[clicks].Settled, 3)
+}
+
+func drainLeavesClicks(w *World) {
+	w.SetBudget(views, 100)
+	w.SetBudget(clicks, 100)
+	home, away := w.Join("us", "home"), w.Join("eu", "away")
+	w.SyncAll(home, away)
+	home.Cut()
+	home.Out.Closing = true
+	home.Out.Final = []*wire.Window{windowOf(home.Boot, 0, 8, 3)}
+	home.Out.Held = []*wire.Event{eventOf(w, home, 4, 2), eventOf(w, home, 5, 2)}
+	request := home.Request()
+	for range 2 { // the second: its answer was lost
+		equal(w, "status", w.Exchange(request).Replies[0].GetStatus(), ok)
+	}
+	equal(w, "both wait", w.judge(home).Waiting, 2)
+	away.Ship(eventOf(w, home, 4, 1))
+	away.Ship(eventOf(w, home, 4, 2)) // the same click, by another way
+	away.Sync()
+	j := w.judge(home)
+	equal(w, "the view and its click", j.Billed, 2)
+	equal(w, "the other waits on", j.Waiting, 1)
+	w.tick(3 * time.Hour)
+	equal(w, "in vain", w.judge(home).Events, 1)
+	truth := w.Check()
+	equal(w, "counted", truth.Totals[1], ledger.Counts{Views: 1, Clicks: 1, Spent: 2000 + 500_000})
+	equal(w, "not viewed", truth.Foreign[ledger.EventKey{Home: home.ID, Boot: home.Boot, Seq: 5, Kind: 2}].Outcome, exchange.NotViewed)
+}
+
+func comesHomeLost(w *World) {
+	w.SetBudget(views, 100)
+	home, away := w.Join("us", "home"), w.Join("eu", "away")
+	home.Want(views, 10, 1000)
+	w.SyncAll(home, away)
+	away.Ship(eventOf(w, home, 3, 1))
+	away.Sync()
+	equal(w, "passed on", len(home.Sync().GetForeignIn()), 1)
+	home.Spend(views, 1)
+	home.Judge(1, uint32(exchange.HomeLost))
+	b := home.Cut()
+	b.Rollups.HomeLost = make([]int64, len(b.Rollups.Hour))
+	b.Rollups.HomeLost[0] = 1
+	equal(w, "taken", home.Sync().GetStatus(), ok)
+	truth := w.Check()
+	equal(w, "counted", truth.Totals[1], ledger.Counts{Views: 1, HomeLost: 1, Spent: 2000})
+	equal(w, "outcome", truth.Foreign[ledger.EventKey{Home: home.ID, Boot: home.Boot, Seq: 3, Kind: 1}].Outcome, ledger.HomeLost)
 }
 
 func judgedExhausted(w *World) {
