@@ -300,6 +300,16 @@ func TestClickBeforeItsView(t *testing.T) {
 		}
 		mustReplay(t, l)
 	})
+	t.Run("it comes again when it could not be held any more", func(t *testing.T) {
+		l := newLog(1)
+		l.judge(click)
+		again := click
+		again.At = click.Issued + Life + 1
+		if v := l.judge(again); v != Duplicate {
+			t.Error(v)
+		}
+		mustReplay(t, l)
+	})
 	t.Run("so many and no more", func(t *testing.T) {
 		l := newLog(1)
 		for seq := range uint64(MaxHeld) {

@@ -76,11 +76,11 @@ func (s *State) Judge(dst []byte, e *Event) ([]byte, Verdict) {
 	}
 	r := record{kind: recJudged, event: *e}
 	v := s.judge(&r)
-	if v == NotViewed && e.At-e.Issued <= Life {
+	if v == NotViewed {
 		if _, held := s.findHeld(e); held {
 			return dst, Duplicate
 		}
-		if len(s.held) < MaxHeld {
+		if e.At-e.Issued <= Life && len(s.held) < MaxHeld {
 			return s.do(dst, &record{kind: recHeld, event: *e}), Held
 		}
 	}
