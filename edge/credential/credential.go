@@ -4,8 +4,9 @@
 // # Files
 //
 // The operator's directory (--tls-dir) holds ca.pem, the authorities that a node
-// believes before the core has told it anything, and public.pem with public.key,
-// what the public port shows to readers. The node's own key never leaves the
+// believes before the core has told it anything, and public.pem, what the public
+// port shows to readers; its key is in public.key or, where there is none, in
+// public.pem too, so that both are replaced by one rename. The node's own key never leaves the
 // node: the key is made here, the core signs for it when the node registers and
 // when it renews, and both are kept in the state directory.
 //
@@ -268,7 +269,8 @@ func (s *Store) peer(c tls.ConnectionState, region string, usage x509.ExtKeyUsag
 }
 
 // Public is how the public port speaks, from public.pem and public.key in the
-// operator's directory; nil: plain HTTP.
+// operator's directory, or from public.pem alone; nil: plain HTTP. Replaced files
+// count from the next handshake on: connections that are open go on.
 func Public(dir string, log *slog.Logger) (*tls.Config, error) {
 	cert, key := filepath.Join(dir, "public.pem"), filepath.Join(dir, "public.key")
 	if _, err := os.Stat(cert); errors.Is(err, fs.ErrNotExist) {
@@ -276,10 +278,10 @@ func Public(dir string, log *slog.Logger) (*tls.Config, error) {
 	}
 	said := func(err error) {
 		if err != nil {
-			log.Error("public.pem and public.key cannot be read again: what they held stays in force", "error", err)
+			log.Error("public.pem or public.key cannot be used: what they held before stays in force", "error", err)
 			return
 		}
-		log.Info("public.pem and public.key were read again")
+		log.Info("public.pem was read again")
 	}
 	files, err := trust.Open(func() (*tls.Certificate, error) {
 		certificate, err := os.ReadFile(cert)
@@ -287,13 +289,16 @@ func Public(dir string, log *slog.Logger) (*tls.Config, error) {
 			return nil, err
 		}
 		private, err := os.ReadFile(key)
+		if errors.Is(err, fs.ErrNotExist) {
+			private, err = certificate, nil
+		}
 		if err != nil {
 			return nil, err
 		}
 		return trust.Pair(certificate, private)
 	}, said, cert, key)
 	if err != nil {
-		return nil, fmt.Errorf("public.pem and public.key: %w", err)
+		return nil, fmt.Errorf("public.pem or public.key: %w", err)
 	}
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,

@@ -201,4 +201,23 @@ func TestThePublicCertificateIsReplaced(t *testing.T) {
 	if _, err := Public(dir, quiet); err == nil || !strings.Contains(err.Error(), "public.key") {
 		t.Errorf("a certificate without a key: %v", err)
 	}
+	put(3)
+	both, err := os.ReadFile(filepath.Join(dir, "public.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := os.ReadFile(filepath.Join(dir, "public.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range [][]byte{append(append([]byte(nil), both...), key...), append(append([]byte(nil), key...), both...)} {
+		alone := t.TempDir()
+		write(t, filepath.Join(alone, "public.pem"), text)
+		if config, err = Public(alone, quiet); err != nil {
+			t.Fatalf("a certificate and its key in one file: %v", err)
+		}
+		if got := shown(); got != trust.EdgeName(3) {
+			t.Errorf("from one file it shows %s", got)
+		}
+	}
 }

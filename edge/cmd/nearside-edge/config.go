@@ -40,14 +40,14 @@ type settings struct {
 	Node          string   `help:"Name of this node, unique in its region." env:"NEARSIDE_NODE" required:"" placeholder:"NAME"`
 	Core          []string `help:"URL of the core's exchange; several are tried in turn. An https URL is checked with the ca.pem of --tls-dir, else with the system's roots, or those of SSL_CERT_FILE." env:"NEARSIDE_CORE" required:"" placeholder:"URL"`
 	JoinTokenFile string   `help:"File with the token that lets this node join; read when it has no holder." env:"NEARSIDE_JOIN_TOKEN_FILE" placeholder:"FILE"`
-	TLSDir        string   `help:"Directory of ca.pem (the authority of the core: nearside-core ca init) and of public.pem and public.key (what the public port shows). With ca.pem the node shows the core and its peers a certificate, which the core signs; without public.pem the public port speaks plain HTTP." name:"tls-dir" env:"NEARSIDE_TLS_DIR" placeholder:"DIR"`
+	TLSDir        string   `help:"Directory of ca.pem (the authority of the core: nearside-core ca init) and of public.pem (what the public port shows; its key is in public.key or, where there is none, in public.pem too). With ca.pem the node shows the core and its peers a certificate, which the core signs; without public.pem the public port speaks plain HTTP." name:"tls-dir" env:"NEARSIDE_TLS_DIR" placeholder:"DIR"`
 	StateDir      string   `help:"Directory for what must survive: identity, journal, catalog." env:"NEARSIDE_STATE_DIR" required:"" placeholder:"DIR"`
 
-	Listen       string `help:"Address of the public port." env:"NEARSIDE_LISTEN" default:":8180" placeholder:"HOST:PORT"`
-	OpsListen    string `help:"Address of the operations port, which is not public." env:"NEARSIDE_OPS_LISTEN" default:"127.0.0.1:8181" placeholder:"HOST:PORT"`
-	GossipListen string `help:"Address of the gossip port, UDP and TCP, for the nodes of the region." env:"NEARSIDE_GOSSIP_LISTEN" default:"127.0.0.1:8182" placeholder:"IP:PORT"`
-	PeerListen   string `help:"Address of the peer port, for the nodes of the region." env:"NEARSIDE_PEER_LISTEN" default:"127.0.0.1:8183" placeholder:"IP:PORT"`
-	PublicURL    string `help:"What beacon URLs begin with: the region's own name. Without it, the host that a request came for." env:"NEARSIDE_PUBLIC_URL" name:"public-url" placeholder:"URL"`
+	Listen       []string `help:"Addresses of the public port. With a public.pem in --tls-dir they speak TLS, but for those that begin with http://, which balancers' checks may need." env:"NEARSIDE_LISTEN" default:":8180" placeholder:"[http://]HOST:PORT"`
+	OpsListen    string   `help:"Address of the operations port, which is not public." env:"NEARSIDE_OPS_LISTEN" default:"127.0.0.1:8181" placeholder:"HOST:PORT"`
+	GossipListen string   `help:"Address of the gossip port, UDP and TCP, for the nodes of the region." env:"NEARSIDE_GOSSIP_LISTEN" default:"127.0.0.1:8182" placeholder:"IP:PORT"`
+	PeerListen   string   `help:"Address of the peer port, for the nodes of the region." env:"NEARSIDE_PEER_LISTEN" default:"127.0.0.1:8183" placeholder:"IP:PORT"`
+	PublicURL    string   `help:"What beacon URLs begin with: the region's own name. Without it, the host that a request came for." env:"NEARSIDE_PUBLIC_URL" name:"public-url" placeholder:"URL"`
 
 	Seeds         []string `help:"Gossip addresses of other nodes of the region." env:"NEARSIDE_SEEDS" placeholder:"HOST:PORT"`
 	GossipKeyFile string   `help:"File with the region's keys, base64 of 32 bytes each, one a line, the newest first. Without it this node is alone in its region." env:"NEARSIDE_GOSSIP_KEY_FILE" placeholder:"FILE"`
@@ -71,6 +71,11 @@ type settings struct {
 	operators  [][32]byte // SHA-256 of their tokens
 }
 
+const (
+	plain     = "http://" // before an address of the public port: never TLS
+	maxListen = 8
+)
+
 // name is what a region or node may be called: it stands in metrics, in host
 // names and in the core's tables.
 var name = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
@@ -90,9 +95,17 @@ func (s *settings) Validate() error {
 		}
 	}
 	for _, a := range []struct{ key, text string }{
-		{"--listen", s.Listen}, {"--ops-listen", s.OpsListen}, {"--gossip-listen", s.GossipListen}, {"--peer-listen", s.PeerListen},
+		{"--ops-listen", s.OpsListen}, {"--gossip-listen", s.GossipListen}, {"--peer-listen", s.PeerListen},
 	} {
 		if err := address(a.key, a.text); err != nil {
+			return err
+		}
+	}
+	if len(s.Listen) == 0 || len(s.Listen) > maxListen {
+		return fmt.Errorf("--listen: expected 1 to %d addresses, not %d", maxListen, len(s.Listen))
+	}
+	for _, listen := range s.Listen {
+		if err := address("--listen", strings.TrimPrefix(listen, plain)); err != nil {
 			return err
 		}
 	}

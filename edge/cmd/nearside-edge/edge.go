@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -73,7 +74,8 @@ type edge struct {
 	ready      atomic.Bool
 	status     atomic.Pointer[keeper.Status] // of the last look, readyEvery ago at most
 
-	public, operations, peers net.Listener
+	public            []net.Listener
+	operations, peers net.Listener
 }
 
 // open makes the parts and takes the state directory and the ports, but serves
@@ -140,17 +142,8 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 	if err != nil {
 		return e, err
 	}
-	if e.public, err = net.Listen("tcp", s.Listen); err != nil {
-		return e, fmt.Errorf("--listen: %w", err)
-	}
-	if s.TLSDir != "" {
-		config, err := credential.Public(s.TLSDir, log)
-		if err != nil {
-			return e, configError{fmt.Errorf("--tls-dir: %w", err)}
-		}
-		if config != nil {
-			e.public = tls.NewListener(e.public, config)
-		}
+	if err := e.openPublic(s); err != nil {
+		return e, err
 	}
 	if e.operations, err = net.Listen("tcp", s.OpsListen); err != nil {
 		return e, fmt.Errorf("--ops-listen: %w", err)
@@ -166,6 +159,28 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 	e.expose()
 	e.ops.Handle("GET /records", http.HandlerFunc(e.records))
 	return e, nil
+}
+
+// openPublic takes the addresses of the public port.
+func (e *edge) openPublic(s *settings) (err error) {
+	var secure *tls.Config
+	if s.TLSDir != "" {
+		if secure, err = credential.Public(s.TLSDir, e.log); err != nil {
+			return configError{fmt.Errorf("--tls-dir: %w", err)}
+		}
+	}
+	for _, listen := range s.Listen {
+		at, bare := strings.CutPrefix(listen, plain)
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			return fmt.Errorf("--listen: %w", err)
+		}
+		if secure != nil && !bare {
+			l = tls.NewListener(l, secure)
+		}
+		e.public = append(e.public, l)
+	}
+	return nil
 }
 
 func (e *edge) openVisitors(s *settings) (v serve.Visitors, err error) {
@@ -336,7 +351,9 @@ func (e *edge) run(ctx context.Context) error {
 		defer stop()
 		return e.up.Run(upstream)
 	})
-	g.Go(func() error { return e.server.Serve(e.public) })
+	for _, l := range e.public {
+		g.Go(func() error { return e.server.Serve(l) })
+	}
 	g.Go(func() error {
 		if err := operations.Serve(e.operations); !errors.Is(err, http.ErrServerClosed) {
 			return err
@@ -363,15 +380,24 @@ func (e *edge) run(ctx context.Context) error {
 			e.log.Warn("requests were still under way", "after", goodbye)
 			err = nil
 		}
-		if closed := e.public.Close(); !errors.Is(closed, net.ErrClosed) { // where it was not served yet
-			err = errors.Join(err, closed)
+		for _, l := range e.public {
+			if closed := l.Close(); !errors.Is(closed, net.ErrClosed) { // where it was not served yet
+				err = errors.Join(err, closed)
+			}
 		}
 		return err
 	})
-	e.log.Info("serving", "public", e.public.Addr(), "ops", e.operations.Addr())
+	e.log.Info("serving", "public", addresses(e.public), "ops", e.operations.Addr())
 	err := g.Wait()
 	e.log.Info("stopped")
 	return err
+}
+
+func addresses(listeners []net.Listener) (list []string) {
+	for _, l := range listeners {
+		list = append(list, l.Addr().String())
+	}
+	return list
 }
 
 // tend keeps readiness and the accounts of daily caps current.
@@ -441,7 +467,7 @@ func (e *edge) close() error {
 	if e.copies != nil {
 		errs = append(errs, e.copies.Close())
 	}
-	for _, l := range []net.Listener{e.public, e.operations, e.peers} {
+	for _, l := range slices.Concat(e.public, []net.Listener{e.operations, e.peers}) {
 		if l != nil {
 			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 				errs = append(errs, err)

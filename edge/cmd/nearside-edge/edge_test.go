@@ -156,6 +156,7 @@ type process struct {
 	ended       chan error
 	log         lockedBuffer
 	client      http.Client
+	more        []string // arguments
 }
 
 type lockedBuffer struct {
@@ -214,6 +215,7 @@ func (p *process) start() {
 		"--listen", p.public, "--ops-listen", p.ops, "--public-url", "http://" + p.public, "--trusted-proxies", "1", "--debug-headers",
 		"--exchange-interval", "50ms",
 	}
+	args = append(args, p.more...)
 	go func() { p.ended <- run(ctx, args, io.Discard, &p.log) }()
 }
 
