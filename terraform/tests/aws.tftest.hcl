@@ -124,6 +124,35 @@ run "refuses_a_region_name" {
   expect_failures = [var.dns_name]
 }
 
+run "an_edge_region_whose_edges_end_tls" {
+  module {
+    source = "../modules/aws/edge-region"
+  }
+  variables {
+    certificate_arn = ""
+    certificate_ref = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:readers-AbCdEf"
+  }
+  assert {
+    condition     = aws_lb_listener.edge["https"].protocol == "TCP" && aws_lb_listener.edge["https"].certificate_arn == null && aws_lb_target_group.tls["https"].port == 8084 && aws_lb_target_group.tls["https"].health_check[0].port == "8080"
+    error_message = "TLS is passed through to the edges, whose plain port says whether they are well"
+  }
+  assert {
+    condition     = contains(data.aws_iam_policy_document.node.statement[0].resources, var.certificate_ref) && length(aws_autoscaling_group.edge.target_group_arns) == 2
+    error_message = "a node may read the secret, and is in both target groups"
+  }
+}
+
+run "refuses_two_ends_of_tls" {
+  command = plan
+  module {
+    source = "../modules/aws/edge-region"
+  }
+  variables {
+    certificate_ref = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:readers-AbCdEf"
+  }
+  expect_failures = [var.certificate_arn]
+}
+
 run "refuses_tls_without_a_certificate" {
   command = plan
   module {

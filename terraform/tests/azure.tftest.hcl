@@ -76,7 +76,8 @@ run "an_edge_region" {
     source = "../modules/azure/edge-region"
   }
   variables {
-    tls = true
+    tls             = true
+    certificate_ref = "https://example.vault.azure.net/secrets/readers"
   }
   assert {
     condition     = output.name == "eu-west" && output.ipv4[0] == "192.0.2.10" && length(output.ipv6) == 0 && output.health_url == "http://eu-west.ads.example.net/readyz"
@@ -107,8 +108,8 @@ run "an_edge_region" {
     error_message = "no passwords"
   }
   assert {
-    condition     = !strcontains(base64decode(azurerm_orchestrated_virtual_machine_scale_set.edge.os_profile[0].custom_data), "PRIVATE KEY") && strcontains(base64decode(azurerm_orchestrated_virtual_machine_scale_set.edge.os_profile[0].custom_data), "join-token=https://example.vault.azure.net/secrets/join")
-    error_message = "the node gets a reference, not a secret"
+    condition     = !strcontains(base64decode(azurerm_orchestrated_virtual_machine_scale_set.edge.os_profile[0].custom_data), "PRIVATE KEY") && strcontains(base64decode(azurerm_orchestrated_virtual_machine_scale_set.edge.os_profile[0].custom_data), "join-token=https://example.vault.azure.net/secrets/join") && strcontains(base64decode(azurerm_orchestrated_virtual_machine_scale_set.edge.os_profile[0].custom_data), "CERTIFICATE='https://example.vault.azure.net/secrets/readers'")
+    error_message = "the node gets references, not secrets"
   }
   assert {
     condition     = azurerm_network_security_rule.readers.destination_port_ranges == toset(["8080", "8084"])
@@ -127,6 +128,17 @@ run "an_edge_region_with_ipv6" {
     condition     = toset(keys(azurerm_lb_rule.edge)) == toset(["http-v4", "http-v6"]) && length(output.ipv6) == 1 && length(azurerm_orchestrated_virtual_machine_scale_set.edge.network_interface[0].ip_configuration) == 2
     error_message = "both families on every port"
   }
+}
+
+run "refuses_a_certificate_without_tls" {
+  command = plan
+  module {
+    source = "../modules/azure/edge-region"
+  }
+  variables {
+    certificate_ref = "https://example.vault.azure.net/secrets/readers"
+  }
+  expect_failures = [var.certificate_ref]
 }
 
 run "refuses_a_swinging_autoscaler" {

@@ -7,12 +7,13 @@ section_binaries() {
   terraform -chdir="$module" init >"$work/log" 2>&1
   cat >"$b/edge.json" <<JSON
 {"role": "edge", "region": "eu-west", "node": "eu-west-1", "artifact": {"url": "file:///srv/x.tar.gz", "sha256": "$(printf '1%.0s' {1..64})"},
- "credentials": {"join-token": "file:///x", "gossip-key": "file:///x"}, "core_url": "https://core.example.net:8081", "public_url": "https://eu-west.ads.example.net",
+ "credentials": {"join-token": "file:///x", "gossip-key": "file:///x"}, "core_url": "https://core.example.net:8081", "public_url": "https://eu-west.ads.example.net", "certificate_ref": "file:///x",
  "environment": {"NEARSIDE_SEEDS": "192.0.2.1:8082,192.0.2.2:8082"}}
 JSON
   cat >"$b/core.json" <<JSON
 {"role": "core", "region": "home", "artifact": {"url": "file:///srv/x.tar.gz", "sha256": "$(printf '1%.0s' {1..64})"}, "credentials": {"settings": "file:///x"}}
 JSON
+  mkdir -p "$b/tls"
   echo join >"$b/credentials/join-token"
   head -c 32 /dev/urandom | base64 >"$b/credentials/gossip-key"
   echo "database-url: postgres://nearside:hunter2@db.example.net:5432/nearside?sslmode=require" >"$b/credentials/settings"
@@ -34,7 +35,7 @@ work, role = sys.argv[1:]
 files = json.load(open(f"{work}/{role}.files.json"))
 unit = files[f"/etc/systemd/system/nearside-{role}.service"]["content"]
 for line in files[f"/etc/nearside/{role}.env"]["content"].splitlines():
-    print(line.replace('"', ""))
+    print(line.replace('"', "").replace("/etc/nearside/tls", work + "/tls"))
 for name, value in re.findall(r"^Environment=(\w+)=(.*)$", unit, re.M):
     print(f"{name}={value.replace('%d', work + '/credentials')}")
 if role == "edge":

@@ -92,6 +92,7 @@ section_node() {
   node_termination "$files" "$m"
   node_saturation "$files" "$m"
   node_bootstrap "$m"
+  node_certificate "$files" "$m"
 }
 
 node_secret() {
@@ -188,6 +189,52 @@ node_saturation() {
   check "saturation azure: the value, for this region" bash -c "grep '/subscriptions/s/resourceGroups/g/metrics' '$m/www/requests' | grep -q 'eu-west.*0.42'"
 }
 
+# node_certificate: what readers see, brought, renewed, and refused where it is none.
+node_certificate() {
+  local files=$1 m=$2 c=$work/certificate
+  mkdir -p "$c/etc"
+  if ! have openssl; then
+    skip "certificate" "openssl is not installed"
+    return
+  fi
+  local name
+  for name in one two old; do
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj "/CN=$name" -keyout "$c/$name.key" -out "$c/$name.crt" 2>/dev/null
+    cat "$c/$name.key" "$c/$name.crt" >"$c/$name.pem"
+  done
+  # One whose time has run out: issued for a day that is over.
+  openssl req -new -key "$c/old.key" -subj /CN=old 2>/dev/null | openssl x509 -req -signkey "$c/old.key" -days -1 -out "$c/old.crt" 2>/dev/null
+  cat "$c/old.key" "$c/old.crt" >"$c/old.pem"
+  cat "$c/one.key" "$c/two.crt" >"$c/mixed.pem"
+  echo "CERTIFICATE='file://$c/now.pem'" >"$c/node.conf"
+  certificate() { env BOOTSTRAP_CONF="$c/node.conf" BOOTSTRAP_ETC="$c/etc" CERTIFICATE_GROUP="$(id -gn)" "$files/nearside-certificate"; }
+  in_force() { cmp -s "$c/$1.pem" "$c/etc/tls/public.pem"; }
+  status "certificate: there is none yet" 1 certificate
+  check "certificate: … and nothing is in force" test ! -e "$c/etc/tls/public.pem"
+  cp "$c/one.pem" "$c/now.pem"
+  check "certificate: a first one" certificate
+  check "certificate: … is in force, for root and the unit's group" bash -c "cmp '$c/one.pem' '$c/etc/tls/public.pem' && [ \$(stat -c %a '$c/etc/tls/public.pem') = 640 ]"
+  local before
+  before=$(stat -c %i "$c/etc/tls/public.pem")
+  check "certificate: the same again" certificate
+  check "certificate: … does not touch the file" test "$(stat -c %i "$c/etc/tls/public.pem")" = "$before"
+  for name in mixed old; do
+    cp "$c/$name.pem" "$c/now.pem"
+    status "certificate: $name is refused" 1 certificate
+  done
+  cp "$c/two.crt" "$c/now.pem"
+  status "certificate: one without its key is refused" 1 certificate
+  echo nonsense >"$c/now.pem"
+  status "certificate: what is none is refused" 1 certificate
+  rm "$c/now.pem"
+  status "certificate: one that cannot be had" 1 certificate
+  check "certificate: … and after all these the first is in force" in_force one
+  check "certificate: … with nothing lying around" bash -c "[ \$(ls -A '$c/etc/tls' | wc -l) = 1 ]"
+  cp "$c/two.pem" "$c/now.pem"
+  check "certificate: a renewed one" certificate
+  check "certificate: … is in force, by another file" bash -c "cmp '$c/two.pem' '$c/etc/tls/public.pem' && [ \$(stat -c %i '$c/etc/tls/public.pem') != $before ]"
+}
+
 # node_bootstrap renders a node with the module and runs what came out, paths moved
 # into a directory.
 node_bootstrap() {
@@ -197,8 +244,10 @@ node_bootstrap() {
   cat >"$c/edge.tfvars.json" <<JSON
 {"role": "edge", "region": "eu-west", "cloud": "aws", "cloud_settings": {"TERMINATION_GROUP": "g", "TERMINATION_HOOK": "drain"},
  "artifact": {"url": "file://$m/artifacts/one.tar.gz", "sha256": "$one"}, "credentials": {"join-token": "file://$m/local"},
- "core_url": "https://core.example.net:8081", "public_url": "https://eu-west.ads.example.net", "node": "eu-west-1"}
+ "core_url": "https://core.example.net:8081", "public_url": "https://eu-west.ads.example.net", "node": "eu-west-1", "certificate_ref": "file://$work/readers.pem"}
 JSON
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=readers -keyout "$c/readers.key" -out "$c/readers.crt" 2>/dev/null
+  cat "$c/readers.key" "$c/readers.crt" >"$work/readers.pem"
   cat >"$c/core.tfvars.json" <<JSON
 {"role": "core", "region": "home", "artifact": {"url": "file://$m/artifacts/one.tar.gz", "sha256": "$one"},
  "credentials": {"settings": "file:///etc/nearside/settings"}}
@@ -251,14 +300,16 @@ PY
     "$c/edge/etc/nearside/node.conf" >"$b/etc/node.conf"
   bootstrap() {
     : >"$m/systemctl.log"
-    env BOOTSTRAP_CONF="$b/etc/node.conf" BOOTSTRAP_ETC="$b/etc" BOOTSTRAP_UNITS="$c/edge/etc/systemd/system" INSTALL_SYSTEMCTL="$m/systemctl" "$b/lib/nearside-bootstrap"
+    env BOOTSTRAP_CONF="$b/etc/node.conf" BOOTSTRAP_ETC="$b/etc" BOOTSTRAP_UNITS="$c/edge/etc/systemd/system" INSTALL_SYSTEMCTL="$m/systemctl" CERTIFICATE_GROUP="$(id -gn)" "$b/lib/nearside-bootstrap"
   }
   check "bootstrap: a node of what was rendered" bootstrap
   check "bootstrap: its name" grep -qx NEARSIDE_NODE=eu-west-1 "$b/etc/node.env"
   check "bootstrap: its credential, for root alone" bash -c "grep -qx here '$b/etc/credentials/join-token' && [ \$(stat -c %a '$b/etc/credentials') = 700 ]"
   check "bootstrap: its release runs" test "$(readlink "$m/opt/edge/current")" = "releases/$one"
+  check "bootstrap: what readers see, and a look for a newer one" bash -c "cmp '$work/readers.pem' '$b/etc/tls/public.pem' && grep -qx 'enable --now nearside-certificate.timer' '$m/systemctl.log'"
   check "bootstrap: the drain waits for its order" grep -qx 'enable --now nearside-termination.service' "$m/systemctl.log"
-  check "bootstrap: again, nothing new" bootstrap
+  cat "$m/local" >"$work/readers.pem" # no certificate any more
+  check "bootstrap: again, nothing new, and no newer certificate to be had" bootstrap
   check "bootstrap: … and nothing is restarted" hasnt "$m/systemctl.log" '^restart'
   echo 'NEARSIDE_NEW="1"' >>"$b/etc/edge.env"
   check "bootstrap: again, with another setting" bootstrap

@@ -66,6 +66,79 @@ run "a_node_without_a_cloud" {
   }
 }
 
+run "an_edge_with_a_certificate" {
+  command = plan
+  module {
+    source = "../modules/node-config"
+  }
+  variables {
+    certificate_ref = "https://v.vault.azure.net/secrets/readers"
+  }
+  assert {
+    condition     = strcontains(output.files["/etc/nearside/edge.env"].content, "NEARSIDE_LISTEN=\":8084,http://:8080\"\n") && strcontains(output.files["/etc/nearside/edge.env"].content, "NEARSIDE_TLS_DIR=\"/etc/nearside/tls\"\n") && output.ports.tls == 8084
+    error_message = "https on the port after the peers', plain HTTP where health checks ask"
+  }
+  assert {
+    condition     = strcontains(output.files["/etc/systemd/system/nearside-edge.service"].content, "SupplementaryGroups=nearside-tls\n") && !strcontains(output.files["/etc/systemd/system/nearside-edge.service"].content, "vault")
+    error_message = "the unit may read the file, and knows nothing of where it comes from"
+  }
+  assert {
+    condition     = strcontains(output.files["/etc/nearside/node.conf"].content, "CERTIFICATE='https://v.vault.azure.net/secrets/readers'\nTIMERS='nearside-certificate.timer'\n") && contains(keys(output.files), "/etc/systemd/system/nearside-certificate.timer")
+    error_message = "the node knows the reference, and looks for renewals"
+  }
+}
+
+run "an_edge_with_a_certificate_on_a_plain_host" {
+  command = plan
+  module {
+    source = "../modules/node-config"
+  }
+  variables {
+    certificate_ref = "file:///root/readers.pem"
+    tls_port        = 443
+  }
+  assert {
+    condition     = strcontains(output.files["/etc/systemd/system/nearside-edge.service"].content, "AmbientCapabilities=CAP_NET_BIND_SERVICE\n") && strcontains(output.files["/etc/nearside/edge.env"].content, "NEARSIDE_LISTEN=\":443,http://:8080\"\n")
+    error_message = "a low port for https needs the capability, too"
+  }
+}
+
+run "refuses_a_certificate_by_value" {
+  command = plan
+  module {
+    source = "../modules/node-config"
+  }
+  variables {
+    certificate_ref = "-----BEGIN PRIVATE KEY-----"
+  }
+  expect_failures = [var.certificate_ref]
+}
+
+run "refuses_a_readers_certificate_for_a_core" {
+  command = plan
+  module {
+    source = "../modules/node-config"
+  }
+  variables {
+    role            = "core"
+    credentials     = { settings = "file:///root/settings" }
+    certificate_ref = "file:///root/readers.pem"
+  }
+  expect_failures = [var.certificate_ref]
+}
+
+run "refuses_https_on_the_plain_port" {
+  command = plan
+  module {
+    source = "../modules/node-config"
+  }
+  variables {
+    certificate_ref = "file:///root/readers.pem"
+    tls_port        = 8080
+  }
+  expect_failures = [var.tls_port]
+}
+
 run "a_core" {
   command = plan
   module {

@@ -5,9 +5,9 @@
 #
 # Needs bash, go, terraform >= 1.11, curl, python3. What else is used where it is
 # there (and named as skipped where it is not): systemd-analyze, cloud-init, gdnsd
-# with dig, shellcheck, tflint; for the section apply debootstrap, systemd-nspawn, ssh-keygen and
-# root. NEARSIDE_TEST_INSTALL=1 lets it install the Debian packages among them, and
-# NEARSIDE_TEST_APPLY=1 makes apply part of a full run. All work happens in a
+# with dig, shellcheck, openssl, tflint, trivy; for the section apply what apply.sh
+# says. NEARSIDE_TEST_INSTALL=1 lets it install the Debian packages among them, and
+# NEARSIDE_TEST_APPLY=0 leaves apply, which takes ten minutes, out of a run. All work happens in a
 # temporary copy; all servers it starts listen on loopback, or in network namespaces
 # of its own, and are stopped at the end.
 # The last line is "N passed, M failed, K skipped"; the exit status is 1 if M > 0.
@@ -72,7 +72,8 @@ install_debian() {
   have dig || missing+=(bind9-dnsutils)
   have cloud-init || missing+=(cloud-init)
   have shellcheck || missing+=(shellcheck)
-  if [ "${NEARSIDE_TEST_APPLY:-}" = 1 ]; then
+  have openssl || missing+=(openssl)
+  if [ "${NEARSIDE_TEST_APPLY:-}" != 0 ]; then
     have debootstrap || missing+=(debootstrap)
     have systemd-nspawn || missing+=(systemd-container)
     have ssh-keygen || missing+=(openssh-client)
@@ -184,12 +185,17 @@ HCL
 section_units() {
   terraform -chdir="$root/tests" init >"$work/log" 2>&1 || { fail "init of the unit tests" "$work/log"; return; }
   terraform -chdir="$root/tests" test >"$work/units" 2>&1
+  unit_results unit
+}
+
+# unit_results PREFIX: one line for each run of the terraform test just made.
+unit_results() {
   local file="" line
   while IFS= read -r line; do
     case $line in
       *"tftest.hcl... in progress") file=${line%%.tftest*} ;;
-      *'run "'*'"... pass') pass "unit $file: $(cut -d'"' -f2 <<<"$line")" ;;
-      *'run "'*'"... '*) fail "unit $file: $(cut -d'"' -f2 <<<"$line")" ;;
+      *'run "'*'"... pass') pass "$1 $file: $(cut -d'"' -f2 <<<"$line")" ;;
+      *'run "'*'"... '*) fail "$1 $file: $(cut -d'"' -f2 <<<"$line")" ;;
     esac
   done <"$work/units"
   if ! grep -q '^Success! ' "$work/units"; then
@@ -203,10 +209,10 @@ section_units() {
 . "$here/live.sh"
 . "$here/binaries.sh"
 . "$here/apply.sh"
+. "$here/azurerm.sh"
 
-sections=(format validate units node dns live binaries apply)
-export explicit=0 # apply.sh asks whether it was named
-[ $# -gt 0 ] && sections=("$@") explicit=1
+sections=(format validate units node dns live binaries azurerm apply)
+[ $# -gt 0 ] && sections=("$@")
 prepare
 for section in "${sections[@]}"; do
   echo "== $section"

@@ -39,6 +39,47 @@ run "an_edge_region" {
   }
 }
 
+run "an_edge_region_with_a_certificate" {
+  command = plan
+  module {
+    source = "../modules/ssh/edge-region"
+  }
+  variables {
+    tls                 = true
+    certificate_ref     = "file:///etc/nearside/secrets/public.pem"
+    certificate         = "not in the plan"
+    certificate_version = 1
+  }
+  assert {
+    condition     = length(terraform_data.certificate) == 2 && output.health_url == "http://eu-west.ads.example.net/readyz"
+    error_message = "it is laid on every host, and health checks stay plain"
+  }
+}
+
+run "refuses_a_certificate_with_nowhere_to_lay_it" {
+  command = plan
+  module {
+    source = "../modules/ssh/edge-region"
+  }
+  variables {
+    tls                 = true
+    certificate_version = 1
+  }
+  expect_failures = [var.certificate_version]
+}
+
+run "refuses_a_certificate_in_a_vault" {
+  command = plan
+  module {
+    source = "../modules/ssh/edge-region"
+  }
+  variables {
+    tls             = true
+    certificate_ref = "https://v.vault.azure.net/secrets/readers"
+  }
+  expect_failures = [var.certificate_ref]
+}
+
 run "another_port_is_in_the_health_url" {
   command = plan
   module {

@@ -5,6 +5,11 @@ locals {
 
   ops_port = local.edge ? var.public_port + 1 : var.public_port + 2
 
+  # What readers see. The unit cannot load it as a credential: that is a copy made at
+  # the start, and this one is renewed under a running edge.
+  certificate = local.edge && var.certificate_ref != ""
+  tls_port    = var.tls_port == 0 ? var.public_port + 4 : var.tls_port
+
   # Each credential is a file that only the unit can read; the binary gets its
   # path, in the variable that CONTRACT.md names for it. settings is a YAML file of
   # flags, for secrets that the binary takes by value. Those of a TLS directory have
@@ -21,7 +26,7 @@ locals {
     { NEARSIDE_OPS_LISTEN = "${var.ops_address}:${local.ops_port}" },
     local.edge ? {
       NEARSIDE_REGION     = var.region
-      NEARSIDE_LISTEN     = ":${var.public_port}"
+      NEARSIDE_LISTEN     = local.certificate ? ":${local.tls_port},http://:${var.public_port}" : ":${var.public_port}"
       NEARSIDE_PUBLIC_URL = var.public_url
       NEARSIDE_CORE       = var.core_url
       NEARSIDE_STATE_DIR  = "/var/lib/nearside-edge"
@@ -34,12 +39,17 @@ locals {
       NEARSIDE_GOSSIP_LISTEN = "0.0.0.0:${var.public_port + 2}"
       NEARSIDE_PEER_LISTEN   = "0.0.0.0:${var.public_port + 3}"
     } : {},
-    # The authority of the core: it is checked with it, and signs for this node.
-    local.edge && var.core_ca != "" ? { NEARSIDE_TLS_DIR = "/etc/nearside/tls" } : {},
+    # The authority of the core: it is checked with it, and signs for this node. Beside
+    # it what readers see.
+    local.edge && (var.core_ca != "" || local.certificate) ? { NEARSIDE_TLS_DIR = "/etc/nearside/tls" } : {},
     var.environment,
   )
 
-  timers = local.edge && var.cloud != "none" ? "nearside-saturation.timer nearside-termination.service" : ""
+  cloud_edge = local.edge && var.cloud != "none"
+  timers = join(" ", concat(
+    local.cloud_edge ? ["nearside-saturation.timer", "nearside-termination.service"] : [],
+    local.certificate ? ["nearside-certificate.timer"] : [],
+  ))
 
   node_conf = join("\n", concat([
     "ROLE=${var.role}",
@@ -48,6 +58,7 @@ locals {
     "CREDENTIALS='${join(" ", [for name, ref in var.credentials : "${name}=${ref}"])}'",
     "ARTIFACT_URL='${var.artifact.url}'",
     "ARTIFACT_SHA256=${var.artifact.sha256}",
+    "CERTIFICATE='${var.certificate_ref}'",
     "TIMERS='${local.timers}'",
     "export INSTALL_READY_URL=http://${var.ops_address}:${local.ops_port}/readyz",
     "",
@@ -67,7 +78,8 @@ locals {
     region      = var.region
     credentials = local.credential_variables
     tls         = length(setintersection(keys(var.credentials), local.tls_files)) > 0
-    low_port    = var.public_port < 1024
+    certificate = local.certificate
+    low_port    = var.public_port < 1024 || local.certificate && local.tls_port < 1024
     stop_after  = local.edge ? var.drain_seconds : 60
   })
 
@@ -75,12 +87,16 @@ locals {
     for name in concat(
       ["nearside-bootstrap", "nearside-install", "nearside-secret"],
       local.edge ? ["nearside-drain"] : [],
-      local.timers == "" ? [] : ["nearside-saturation", "nearside-termination"],
+      local.cloud_edge ? ["nearside-saturation", "nearside-termination"] : [],
+      local.certificate ? ["nearside-certificate"] : [],
     ) : "${local.lib}/${name}" => { mode = "0755", content = file("${path.module}/files/${name}") }
   }
 
-  timer_units = local.timers == "" ? {} : {
-    for name in ["nearside-saturation.service", "nearside-saturation.timer", "nearside-termination.service"] :
+  timer_units = {
+    for name in concat(
+      local.cloud_edge ? ["nearside-saturation.service", "nearside-saturation.timer", "nearside-termination.service"] : [],
+      local.certificate ? ["nearside-certificate.service", "nearside-certificate.timer"] : [],
+    ) :
     "/etc/systemd/system/${name}" => {
       mode    = "0644"
       content = templatefile("${path.module}/templates/${name}.tftpl", { cloud = var.cloud, drain_seconds = var.drain_seconds })

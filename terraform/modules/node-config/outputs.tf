@@ -51,7 +51,7 @@ output "fingerprint" {
 output "ports" {
   description = "The ports the role listens on."
   value = local.edge ? {
-    public = var.public_port, ops = local.ops_port, gossip = var.public_port + 2, peer = var.public_port + 3
+    public = var.public_port, ops = local.ops_port, gossip = var.public_port + 2, peer = var.public_port + 3, tls = local.tls_port
     } : {
     admin = var.public_port, sync = var.public_port + 1, ops = local.ops_port
   }

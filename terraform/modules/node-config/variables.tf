@@ -127,6 +127,32 @@ variable "public_port" {
   }
 }
 
+variable "certificate_ref" {
+  description = "Edge: where the node finds what its public port shows to readers, one PEM of a private key and its certificate chain, good for dns_name and the geo name; a reference, never the key. It is asked for again every six hours and taken up without a restart. Empty: the public port speaks plain HTTP alone."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.certificate_ref == "" || can(regex("^(arn:aws[a-z-]*:secretsmanager:|https://[a-zA-Z0-9.-]+/secrets/|file:///)[^\\s'\"$`\\\\]+$", var.certificate_ref))
+    error_message = "certificate_ref: expected a reference (arn:aws:secretsmanager:…, https://…/secrets/…, file:///…), never the key itself."
+  }
+  validation {
+    condition     = var.certificate_ref == "" || var.role == "edge"
+    error_message = "certificate_ref: readers come to edges; a core has admin.pem and admin.key in its credentials."
+  }
+}
+
+variable "tls_port" {
+  description = "Edge with a certificate: the port on which readers reach it by https; the public port stays plain, for health checks. 0: the port after the peer port."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.tls_port >= 0 && var.tls_port <= 65535 && floor(var.tls_port) == var.tls_port && var.tls_port != var.public_port
+    error_message = "tls_port: expected a whole number from 1 to 65535 that is not the public port, or 0, got ${var.tls_port}."
+  }
+}
+
 variable "ops_address" {
   description = "Address the operations port listens on. Not public: loopback, or the private address that metrics are scraped from."
   type        = string

@@ -18,6 +18,7 @@ module "region" {
   dns_name        = var.dns_name
   tls             = var.tls
   certificate_arn = var.certificate_arn
+  certificate_ref = var.certificate_ref
   drain_seconds   = var.drain_seconds
   vpc_id          = var.vpc_id
   subnets         = var.subnets

@@ -49,7 +49,13 @@ variable "instance_type" {
 }
 
 variable "certificate_arn" {
-  description = "ACM certificate of the public names."
+  description = "ACM certificate of the public names, where the load balancer ends TLS."
+  type        = string
+  default     = ""
+}
+
+variable "certificate_ref" {
+  description = "Where a node finds the readers' certificate, where the edges end TLS; a reference."
   type        = string
   default     = ""
 }

@@ -17,6 +17,7 @@ module "region" {
   secret_ref           = var.secret_ref
   dns_name             = var.dns_name
   tls                  = var.tls
+  certificate_ref      = var.certificate_ref
   drain_seconds        = var.drain_seconds
   location             = var.location
   resource_group_name  = var.resource_group_name

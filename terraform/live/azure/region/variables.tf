@@ -66,6 +66,12 @@ variable "sku_name" {
   default     = "Standard_D2ps_v5"
 }
 
+variable "certificate_ref" {
+  description = "Where a node finds the readers' certificate; a reference. Empty with tls: a terminator of your own."
+  type        = string
+  default     = ""
+}
+
 variable "tls" {
   description = "Whether readers come by https."
   type        = bool

@@ -19,8 +19,13 @@ module "region" {
   token_version = var.token_version
   dns_name      = var.dns_name
   tls           = var.tls
-  drain_seconds = var.drain_seconds
-  public_port   = var.public_port
-  environment   = var.environment
-  hosts         = var.hosts
+  certificate   = var.certificate
+
+  certificate_ref     = var.certificate_ref
+  certificate_version = var.certificate_version
+  gossip_key_ref      = var.gossip_key_ref
+  drain_seconds       = var.drain_seconds
+  public_port         = var.public_port
+  environment         = var.environment
+  hosts               = var.hosts
 }

@@ -59,6 +59,32 @@ variable "tls" {
   default     = false
 }
 
+variable "certificate_ref" {
+  description = "Path of the readers' certificate on every host: file:///…; empty: a terminator of your own, or plain HTTP."
+  type        = string
+  default     = ""
+}
+
+variable "certificate" {
+  description = "The readers' certificate, a PEM of key and chain, to be laid on the hosts; ephemeral."
+  type        = string
+  default     = ""
+  sensitive   = true
+  ephemeral   = true
+}
+
+variable "certificate_version" {
+  description = "Raise by one to lay certificate anew; 0: never."
+  type        = number
+  default     = 0
+}
+
+variable "gossip_key_ref" {
+  description = "Path of the region's gossip keys on every host: file:///…; empty: every node is alone."
+  type        = string
+  default     = ""
+}
+
 variable "drain_seconds" {
   description = "How long a node may take to drain."
   type        = number

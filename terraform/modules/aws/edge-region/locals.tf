@@ -7,6 +7,9 @@ locals {
 
   listeners = merge(
     { http = { port = 80, protocol = "TCP", certificate = null } },
-    var.tls ? { https = { port = 443, protocol = "TLS", certificate = var.certificate_arn } } : {},
+    !var.tls ? {} : { https = var.certificate_ref == "" ? { port = 443, protocol = "TLS", certificate = var.certificate_arn } : { port = 443, protocol = "TCP", certificate = null } },
   )
+
+  # The listeners whose TLS ends at the edges, and the port there.
+  passed = var.tls && var.certificate_ref != "" ? { https = module.node.ports.tls } : {}
 }

@@ -5,18 +5,19 @@ module "contract" {
 }
 
 module "node" {
-  source         = "../../node-config"
-  role           = "edge"
-  region         = var.name
-  artifact       = module.contract.regions[var.name].artifact
-  credentials    = merge({ join-token = var.secret_ref }, var.gossip_key_ref == "" ? {} : { gossip-key = var.gossip_key_ref })
-  core_url       = var.core_endpoint
-  core_ca        = var.core_ca
-  public_url     = coalesce(var.public_url, "${var.tls ? "https" : "http"}://${var.dns_name}")
-  environment    = var.environment
-  cloud          = "aws"
-  cloud_settings = { TERMINATION_GROUP = local.name, TERMINATION_HOOK = local.hook }
-  drain_seconds  = var.drain_seconds
+  source          = "../../node-config"
+  role            = "edge"
+  region          = var.name
+  artifact        = module.contract.regions[var.name].artifact
+  credentials     = merge({ join-token = var.secret_ref }, var.gossip_key_ref == "" ? {} : { gossip-key = var.gossip_key_ref })
+  core_url        = var.core_endpoint
+  core_ca         = var.core_ca
+  certificate_ref = var.certificate_ref
+  public_url      = coalesce(var.public_url, "${var.tls ? "https" : "http"}://${var.dns_name}")
+  environment     = var.environment
+  cloud           = "aws"
+  cloud_settings  = { TERMINATION_GROUP = local.name, TERMINATION_HOOK = local.hook }
+  drain_seconds   = var.drain_seconds
 }
 
 # --- the load balancer: addresses that stay, the reader's address kept
@@ -54,6 +55,16 @@ resource "aws_vpc_security_group_egress_rule" "lb" {
   ip_protocol                  = "tcp"
   from_port                    = module.node.ports.public
   to_port                      = module.node.ports.public
+  referenced_security_group_id = aws_security_group.node.id
+}
+
+resource "aws_vpc_security_group_egress_rule" "lb_tls" {
+  for_each                     = local.passed
+  security_group_id            = aws_security_group.lb.id
+  description                  = "To the nodes, TLS passed through"
+  ip_protocol                  = "tcp"
+  from_port                    = each.value
+  to_port                      = each.value
   referenced_security_group_id = aws_security_group.node.id
 }
 
@@ -98,6 +109,31 @@ resource "aws_lb_target_group" "edge" {
   }
 }
 
+# TLS that ends at the edges: passed through as TCP. Whether a node is well, its plain
+# port says.
+resource "aws_lb_target_group" "tls" {
+  for_each             = local.passed
+  name                 = "${local.name}-tls"
+  vpc_id               = var.vpc_id
+  port                 = each.value
+  protocol             = "TCP"
+  target_type          = "instance"
+  preserve_client_ip   = "true"
+  deregistration_delay = 30
+  tags                 = local.tags
+
+  health_check {
+    protocol            = "HTTP"
+    port                = tostring(module.node.ports.public)
+    path                = "/readyz"
+    matcher             = "200"
+    interval            = 5
+    timeout             = 3
+    healthy_threshold   = 2
+    unhealthy_threshold = 2
+  }
+}
+
 resource "aws_lb_listener" "edge" {
   for_each          = local.listeners
   load_balancer_arn = aws_lb.edge.arn
@@ -109,7 +145,7 @@ resource "aws_lb_listener" "edge" {
 
   default_action {
     type             = "forward"
-    target_group_arn = aws_lb_target_group.edge.arn
+    target_group_arn = contains(keys(local.passed), each.key) ? aws_lb_target_group.tls[each.key].arn : aws_lb_target_group.edge.arn
   }
 }
 
@@ -128,6 +164,16 @@ resource "aws_vpc_security_group_ingress_rule" "node_public" {
   ip_protocol                  = "tcp"
   from_port                    = module.node.ports.public
   to_port                      = module.node.ports.public
+  referenced_security_group_id = aws_security_group.lb.id
+}
+
+resource "aws_vpc_security_group_ingress_rule" "node_tls" {
+  for_each                     = local.passed
+  security_group_id            = aws_security_group.node.id
+  description                  = "From the load balancer, TLS passed through"
+  ip_protocol                  = "tcp"
+  from_port                    = each.value
+  to_port                      = each.value
   referenced_security_group_id = aws_security_group.lb.id
 }
 
@@ -166,7 +212,7 @@ data "aws_iam_policy_document" "node" {
   statement {
     sid       = "JoinToken"
     actions   = ["secretsmanager:GetSecretValue"]
-    resources = compact([var.secret_ref, var.gossip_key_ref])
+    resources = compact([var.secret_ref, var.gossip_key_ref, var.certificate_ref])
   }
   statement {
     sid       = "AnswerTheHook"
@@ -243,7 +289,7 @@ resource "aws_autoscaling_group" "edge" {
   min_size                  = var.capacity.min
   max_size                  = var.capacity.max
   vpc_zone_identifier       = [for s in values(var.subnets) : s.id]
-  target_group_arns         = [aws_lb_target_group.edge.arn]
+  target_group_arns         = concat([aws_lb_target_group.edge.arn], [for t in values(aws_lb_target_group.tls) : t.arn])
   health_check_type         = "ELB"
   health_check_grace_period = 180
   default_instance_warmup   = 120

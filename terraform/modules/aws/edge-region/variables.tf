@@ -112,14 +112,24 @@ variable "instance_type" {
 }
 
 variable "certificate_arn" {
-  description = "ACM certificate of dns_name and the geo name, for the load balancer's TLS listener. Needed with tls."
+  description = "ACM certificate of dns_name and the geo name (validated by DNS), for the load balancer's TLS listener. With tls this or certificate_ref is needed."
   type        = string
   default     = ""
 
   validation {
-    condition     = !var.tls || can(regex("^arn:aws[a-z-]*:acm:", var.certificate_arn))
-    error_message = "certificate_arn: with tls an ACM certificate's ARN is needed."
+    condition     = var.certificate_arn == "" || can(regex("^arn:aws[a-z-]*:acm:", var.certificate_arn))
+    error_message = "certificate_arn: expected an ACM certificate's ARN."
   }
+  validation {
+    condition     = !var.tls || (var.certificate_arn == "") != (var.certificate_ref == "")
+    error_message = "certificate_arn: with tls either it (the load balancer ends TLS) or certificate_ref (the edges do) is needed."
+  }
+}
+
+variable "certificate_ref" {
+  description = "Where a node finds what readers see by https, where TLS ends at the edges: a secret of Secrets Manager with one PEM of a private key and its certificate chain, good for dns_name and the geo name; a reference, never the key. Renewed outside the edge (DNS-01); nodes look every six hours."
+  type        = string
+  default     = ""
 }
 
 variable "saturation_target" {

@@ -4,9 +4,9 @@ locals {
 
   versions = var.ipv6 ? { v4 = "IPv4", v6 = "IPv6" } : { v4 = "IPv4" }
 
-  # Azure's load balancer passes TCP through: with tls a terminator on the node
-  # serves it, on the port after the peer port.
-  tls_port  = module.node.ports.peer + 1
+  # Azure's load balancer passes TCP through: with tls the edge serves it, or a
+  # terminator on the node, on the port after the peer port.
+  tls_port  = module.node.ports.tls
   listeners = merge({ http = { front = 80, back = module.node.ports.public } }, var.tls ? { https = { front = 443, back = local.tls_port } } : {})
 
   rules = {

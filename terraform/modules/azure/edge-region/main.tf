@@ -13,6 +13,9 @@ module "node" {
   core_url    = var.core_endpoint
   core_ca     = var.core_ca
   public_url  = coalesce(var.public_url, "${var.tls ? "https" : "http"}://${var.dns_name}")
+
+  certificate_ref = var.certificate_ref
+
   environment = var.environment
   cloud       = "azure"
   cloud_settings = {

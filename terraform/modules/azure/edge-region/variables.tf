@@ -61,9 +61,20 @@ variable "dns_name" {
 }
 
 variable "tls" {
-  description = "Whether readers reach the region by https. The edge itself speaks plain HTTP: with this a terminator of your own has to listen on the port after the peer port, which the load balancer then reaches at 443."
+  description = "Whether readers reach the region by https: at the edge itself with certificate_ref, else at a terminator of your own on the port after the peer port. Plain HTTP is answered as well, for health checks."
   type        = bool
   default     = false
+}
+
+variable "certificate_ref" {
+  description = "Where a node finds what readers see by https: a secret of the key vault (that of a certificate in PEM will do) with a private key and its certificate chain, good for dns_name and the geo name; a reference without a version, never the key. Renewed outside the edge (DNS-01); nodes look every six hours."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.certificate_ref == "" || var.tls
+    error_message = "certificate_ref: it goes with tls."
+  }
 }
 
 variable "environment" {

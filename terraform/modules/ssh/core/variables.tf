@@ -88,8 +88,8 @@ variable "secret_names" {
   default     = ["settings"]
 
   validation {
-    condition     = contains(var.secret_names, "settings") && alltrue([for n in var.secret_names : can(regex("^[a-z][a-z0-9-]*$", n))])
-    error_message = "secret_names: expected settings among them, and lower-case letters, digits and hyphens."
+    condition     = contains(var.secret_names, "settings") && alltrue([for n in var.secret_names : can(regex("^[a-z][a-z0-9-]*([.](pem|key))?$", n))])
+    error_message = "secret_names: expected settings among them, and lower-case letters, digits and hyphens, or files of a TLS directory (ca.pem, ca.key, …)."
   }
 }
 

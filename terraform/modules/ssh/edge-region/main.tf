@@ -5,19 +5,22 @@ module "contract" {
 }
 
 module "node" {
-  source        = "../../node-config"
-  for_each      = var.hosts
-  role          = "edge"
-  region        = var.name
-  node          = each.key
-  artifact      = module.contract.regions[var.name].artifact
-  credentials   = merge({ join-token = var.secret_ref }, var.gossip_key_ref == "" ? {} : { gossip-key = var.gossip_key_ref })
-  core_url      = var.core_endpoint
-  core_ca       = var.core_ca
-  public_url    = local.public_url
-  public_port   = var.public_port
-  environment   = merge(length(local.seeds[each.key]) == 0 ? {} : { NEARSIDE_SEEDS = join(",", local.seeds[each.key]) }, var.environment)
-  drain_seconds = var.drain_seconds
+  source      = "../../node-config"
+  for_each    = var.hosts
+  role        = "edge"
+  region      = var.name
+  node        = each.key
+  artifact    = module.contract.regions[var.name].artifact
+  credentials = merge({ join-token = var.secret_ref }, var.gossip_key_ref == "" ? {} : { gossip-key = var.gossip_key_ref })
+  core_url    = var.core_endpoint
+  core_ca     = var.core_ca
+  public_url  = local.public_url
+  public_port = var.public_port
+  tls_port    = var.tls_port
+
+  certificate_ref = var.certificate_ref
+  environment     = merge(length(local.seeds[each.key]) == 0 ? {} : { NEARSIDE_SEEDS = join(",", local.seeds[each.key]) }, var.environment)
+  drain_seconds   = var.drain_seconds
 }
 
 # What ends with a host: its holder. Only destroying this drains for good; a new
@@ -63,7 +66,8 @@ resource "terraform_data" "host" {
     inline = [
       "set -eu",
       "if [ -x /usr/local/lib/nearside/nearside-drain ]; then /usr/local/lib/nearside/nearside-drain; fi",
-      "rm -rf /etc/nearside /usr/local/lib/nearside /opt/nearside /etc/systemd/system/nearside-edge.service",
+      "if [ -e /etc/systemd/system/nearside-certificate.timer ]; then systemctl disable --now nearside-certificate.timer; fi",
+      "rm -rf /etc/nearside /usr/local/lib/nearside /opt/nearside /etc/systemd/system/nearside-edge.service /etc/systemd/system/nearside-certificate.*",
       "systemctl daemon-reload",
     ]
   }
@@ -93,6 +97,36 @@ resource "terraform_data" "secret" {
   }
 }
 
+# A renewal is this alone: no release, no restart.
+resource "terraform_data" "certificate" {
+  for_each         = var.certificate_version == 0 ? {} : var.hosts
+  triggers_replace = [var.certificate_version, terraform_data.host[each.key].id]
+
+  connection {
+    type        = "ssh"
+    host        = each.value.address
+    port        = each.value.port
+    user        = each.value.user
+    host_key    = each.value.host_key
+    private_key = file(each.value.private_key_path)
+    timeout     = "1m"
+  }
+
+  provisioner "remote-exec" {
+    inline = ["install -d -m 0700 ${dirname(local.certificate_path)}", "install -m 0600 /dev/null ${local.certificate_path}"]
+  }
+
+  provisioner "file" {
+    content     = var.certificate
+    destination = local.certificate_path
+  }
+
+  # Where the node is not installed yet, its bootstrap does this.
+  provisioner "remote-exec" {
+    inline = ["if [ -x /usr/local/lib/nearside/nearside-certificate ]; then /usr/local/lib/nearside/nearside-certificate; fi"]
+  }
+}
+
 resource "terraform_data" "first" {
   triggers_replace = [module.node[local.first].fingerprint, var.token_version, terraform_data.host[local.first].id]
 
@@ -110,7 +144,7 @@ resource "terraform_data" "first" {
     inline = [module.node[local.first].install_script, module.node[local.first].bootstrap]
   }
 
-  depends_on = [terraform_data.secret]
+  depends_on = [terraform_data.secret, terraform_data.certificate]
 }
 
 resource "terraform_data" "rest" {

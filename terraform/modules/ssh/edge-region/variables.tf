@@ -61,9 +61,45 @@ variable "dns_name" {
 }
 
 variable "tls" {
-  description = "Whether readers reach the region by https. The edge itself speaks plain HTTP: with this a terminator of your own has to listen on the hosts."
+  description = "Whether readers reach the region by https: at the edge itself with certificate_ref, else at a terminator of your own on the hosts. Plain HTTP is answered as well, for health checks."
   type        = bool
   default     = false
+}
+
+variable "certificate_ref" {
+  description = "Path on every host (file:///…) of what readers see by https: one PEM of a private key and its certificate chain, good for dns_name and the geo name. Obtained and renewed outside the edge (DNS-01)."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.certificate_ref == "" || (startswith(var.certificate_ref, "file:///") && var.tls)
+    error_message = "certificate_ref: on hosts reached by SSH it is a path, file:///…, and goes with tls."
+  }
+}
+
+variable "certificate" {
+  description = "That PEM, laid at certificate_ref's path on every host. Ephemeral: neither in the plan nor in the state. Leave certificate_version at 0 to lay it yourself: nodes look at the path every six hours."
+  type        = string
+  default     = ""
+  sensitive   = true
+  ephemeral   = true
+}
+
+variable "certificate_version" {
+  description = "Raise by one to lay certificate anew; it counts from the next connection on, nothing restarts."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.certificate_version >= 0 && floor(var.certificate_version) == var.certificate_version && (var.certificate_version == 0 || var.certificate_ref != "")
+    error_message = "certificate_version: expected a whole number from 0, and a certificate_ref to lay it at."
+  }
+}
+
+variable "tls_port" {
+  description = "Port of https on every host, with certificate_ref."
+  type        = number
+  default     = 443
 }
 
 variable "environment" {
