@@ -31,9 +31,10 @@ var promoteStandby = Drill{
 		}
 		s.say("the standby does not hear the first server any more: commits wait")
 		_, e := s.node("eu-west-1")
-		if _, err := s.until(ctx, time.Minute, "no exchange is answered", func() (bool, error) {
+		silent := max(3*time.Second, s.scaled(time.Minute))
+		if _, err := s.until(ctx, silent+time.Minute, "no exchange is answered", func() (bool, error) {
 			age, err := s.metric(ctx, e.Ops, "nearside_edge_exchange_age_seconds")
-			return age > max(3, s.scaled(time.Minute).Seconds()), err
+			return age > silent.Seconds(), err
 		}); err != nil {
 			return err
 		}
