@@ -63,6 +63,8 @@ type Config struct {
 	Log    io.Writer      // progress
 	Rounds int            // how often each pair is measured; 0: 5
 	Each   time.Duration  // how long each measurement lasts; 0: 1 s
+
+	everywhere bool // servers are not held to the first processor
 }
 
 // Run measures and returns the results in the order of their names below.
@@ -95,9 +97,14 @@ var sizes = []size{
 
 // overHTTP measures the edge, from processors that it does not use.
 func (conf *Config) overHTTP(ctx context.Context) (out []Result, err error) {
+	if conf.wanted(viewsName) {
+		if out, err = conf.views(ctx); err != nil {
+			return out, fmt.Errorf("%s: %w", viewsName, err)
+		}
+	}
 	back, err := keepOff(conf.Log)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	defer func() { err = errors.Join(err, back()) }()
 	small := 0.0 // MB of the edge with the fewest flights
@@ -115,13 +122,6 @@ func (conf *Config) overHTTP(ctx context.Context) (out []Result, err error) {
 		} else if small > 0 && size.flights >= 1000 { // fewer are lost in what an edge takes anyway
 			out = append(out, Result{size.name + "_memory_per_flight", (rss - small) * 1e3 / float64(size.flights-sizes[0].flights), "kB", 0, 0})
 		}
-	}
-	if conf.wanted(viewsName) {
-		results, err := conf.views(ctx)
-		if err != nil {
-			return out, fmt.Errorf("%s: %w", viewsName, err)
-		}
-		out = append(out, results...)
 	}
 	return out, nil
 }
@@ -328,12 +328,22 @@ func (w *world) stop() error {
 	return err
 }
 
+// environ is a server's environment.
+func (conf *Config) environ() []string {
+	if conf.everywhere {
+		return os.Environ()
+	}
+	return append(os.Environ(), "GOMAXPROCS=1")
+}
+
 // process is a server under measurement.
 type process struct {
 	cmd  *exec.Cmd
 	addr string // its public port
 	ops  string // its operations port, where it has one
 	logs *bytes.Buffer
+
+	everywhere bool // it is not held to the first processor
 }
 
 // start runs a server that prints "listening ADDRESS", held to the first
@@ -342,7 +352,8 @@ func (conf *Config) start(ctx context.Context, name string, args ...string) (*pr
 	p := &process{logs: &bytes.Buffer{}}
 	p.cmd = exec.CommandContext(ctx, name, args...)
 	p.cmd.Stderr = p.logs
-	p.cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	p.everywhere = conf.everywhere
+	p.cmd.Env = conf.environ()
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", filepath.Base(name), err)
@@ -384,7 +395,8 @@ func (conf *Config) startEdge(ctx context.Context, dir, coreURL string) (*proces
 		"--trusted-proxies", "1", "--rate-limits=false")
 	p.cmd.Stderr = p.logs
 	p.cmd.Stdout = p.logs
-	p.cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	p.everywhere = conf.everywhere
+	p.cmd.Env = conf.environ()
 	if err := p.launch(); err != nil {
 		return nil, err
 	}

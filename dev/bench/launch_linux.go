@@ -12,9 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// launch starts the command on the first processor. The affinity is inherited,
+// launch starts the command, on the first processor or anywhere. The affinity is inherited,
 // so it is set on this thread for the time of the start.
 func (p *process) launch() error {
+	if p.everywhere {
+		if err := p.cmd.Start(); err != nil {
+			return fmt.Errorf("start %s: %w", filepath.Base(p.cmd.Path), err)
+		}
+		return nil
+	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var before unix.CPUSet

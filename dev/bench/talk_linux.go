@@ -12,9 +12,10 @@ import (
 )
 
 // talk is the client: one thread that asks the kernel over and over what has
-// arrived and never sleeps. A client that sleeps is woken by the server's write,
-// which is charged for it, and the idler the client, the more often: the slower
-// server would pay for being slow.
+// arrived and, but for a script that says so, never sleeps. A client that sleeps
+// is woken by the server's write, which is charged for it, and the idler the
+// client, the more often: the slower server would pay for being slow. One that
+// does not sleep needs a processor of its own.
 func talk(ctx context.Context, addr string, s script, connections int, until time.Time, out *sample) (err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -39,9 +40,13 @@ func talk(ctx context.Context, addr string, s script, connections int, until tim
 		}
 	}
 	events := make([]unix.EpollEvent, connections)
+	pause := 0 // milliseconds
+	if s.sleeps {
+		pause = 10
+	}
 	last := until.Add(10 * time.Second) // for what was asked before the end
 	for c.open > 0 {
-		n, err := unix.EpollWait(poll, events, 0)
+		n, err := unix.EpollWait(poll, events, pause)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for answers: %w", err)
 		}
