@@ -111,12 +111,24 @@ func (a *account) release(issued, amount int64) {
 
 // life is how long a reservation lasts now: 3 × the median view delay, and as
 // long as can be counted where nothing may be left for a view that comes later
-// than most. A click comes so rarely that nobody waits for it.
+// than most: near the end, and where leases are a unit or two. A click comes so
+// rarely that nobody waits for it.
 func (a *account) life(t lease.Totals, d *delay) int64 {
-	if a.budget.Kind() != lease.FlightClicks && (a.away || a.endgame(t)) {
+	if a.budget.Kind() != lease.FlightClicks && (a.away || a.small || a.endgame(t)) {
 		return longest
 	}
 	return d.life()
+}
+
+// least is the smallest lease that is kept, so that one rare request does not find
+// it empty. Of a small budget that is paced it is a unit more than what is out, for
+// a view that comes when its place has been given to another: the plan offers no
+// more for it.
+func (a *account) least(d lease.Demand) int64 {
+	if a.small && a.paced() && !d.Endgame {
+		return lease.Reserved(d.InFlight, d.Rho) + 2*a.unit()
+	}
+	return a.unit()
 }
 
 // expire gives back what is still reserved of offers made up to a time.

@@ -272,9 +272,9 @@ func (k *Keeper) sizePart(b *book, part []*account, wants []*wire.Want, now int6
 		switch {
 		case !k.wanted(a, now) || k.draining.Load() || a.away:
 		case idle < lease.Idle:
-			target, velocity = lease.Target(d), a.wish()
+			target, velocity = max(lease.Target(d), a.least(d)), a.wish()
 		case !d.Endgame:
-			target = a.unit() // so that one rare request does not find it empty
+			target = a.least(d)
 		}
 		if err := k.giveBack(b, a, d, target, idle, now); err != nil {
 			return nil, err
