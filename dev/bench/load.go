@@ -31,9 +31,9 @@ func (s *sample) quantile(q float64) time.Duration {
 // script is what a client says. Its functions are called by one goroutine at a
 // time.
 type script struct {
-	next  func() []byte     // the next request, nil where there is none left
-	heard func(body []byte) // told of each answer's body, which is only good during the call; may be nil
-	sleeps bool           // while nothing has arrived
+	next   func() []byte     // the next request, nil where there is none left
+	heard  func(body []byte) // told of each answer's body, which is only good during the call; may be nil
+	sleeps bool              // while nothing has arrived
 }
 
 // inTurn sends the requests one after the other, over and over.

@@ -57,7 +57,7 @@ func (conf *Config) views(ctx context.Context) (_ []Result, err error) {
 	}
 	defer bare.stop()
 	var turns, again pairs
-	var alone, half, slow, groups []float64
+	var alone, groups, mean, half, slow []float64
 	for round := range conf.Rounds {
 		offers, err := w.offers(ctx, asks, reader, conf)
 		if err != nil {
@@ -94,28 +94,30 @@ func (conf *Config) views(ctx context.Context) (_ []Result, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if billed := after.billed - before.billed; billed != sent {
+		if billed := int(after.billed - before.billed); billed != sent {
 			return nil, fmt.Errorf("%d views were sent and answered, %d were billed", sent, billed)
 		}
-		if kept := after.records - before.records; kept < sent {
+		if kept := int(after.records - before.records); kept < sent {
 			return nil, fmt.Errorf("%d views were answered, %d records were made durable", sent, kept)
 		}
 		d, err := w.edge.measure(ctx, patient(inTurn(offers[:sent])), viewsConnections, conf.Each)
 		if err != nil {
 			return nil, err
 		}
-		group := float64(sent) / float64(max(1, after.commits-before.commits))
-		fmt.Fprintf(conf.Log, "%s: round %d: %.0f durable views/s, p99 %.1f ms, %.0f in a group; bare %.0f/s, p99 %.1f ms; duplicates %.0f/s, p99 %.1f ms; journal alone %.0f/s; sync %.2f ms, p99 %.1f ms\n",
-			viewsName, round+1, v.rps, v.p99/1000, group, b.rps, b.p99/1000, d.rps, d.p99/1000, acks, disk.median/1000, disk.p99/1000)
+		commits := max(1, after.commits-before.commits)
+		group, syncing := float64(sent)/commits, (after.syncing-before.syncing)/commits*1e6
+		fmt.Fprintf(conf.Log, "%s: round %d: %.0f durable views/s, p99 %.1f ms, %.0f in a group, whose sync took %.2f ms; bare %.0f/s, p99 %.1f ms; duplicates %.0f/s, p99 %.1f ms; journal alone %.0f/s; sync %.2f ms, p99 %.1f ms\n",
+			viewsName, round+1, v.rps, v.p99/1000, group, syncing/1000, b.rps, b.p99/1000, d.rps, d.p99/1000, acks, disk.median/1000, disk.p99/1000)
 		turns.add(v, b)
 		again.add(v, d)
-		alone, half, slow, groups = append(alone, acks), append(half, disk.median), append(slow, disk.p99), append(groups, group)
+		alone, groups = append(alone, acks), append(groups, group)
+		mean, half, slow = append(mean, syncing), append(half, disk.median), append(slow, disk.p99)
 	}
 	out := append(turns.results(viewsName, "views/s", "µs/view"), again.results(viewsName+"_duplicates", "views/s", "µs/view")...)
 	return append(out,
 		Result{viewsName + "_journal_alone", median(turns.rps), "views/s", median(alone), median(turns.rps) / median(alone)},
 		Result{viewsName + "_group", median(groups), "views", 0, 0},
-		Result{viewsName + "_sync", median(half), "µs", 0, 0},
+		Result{viewsName + "_sync", median(mean), "µs", median(half), median(mean) / median(half)},
 		Result{viewsName + "_sync_p99", median(slow), "µs", 0, 0},
 	), nil
 }
@@ -216,9 +218,10 @@ func (w *world) offers(ctx context.Context, asks [][]byte, reader []byte, conf *
 
 // counts are what the edge says of itself.
 type counts struct {
-	billed  int // views
-	records int // appended to the journal
-	commits int // groups of them made durable
+	billed  float64 // views
+	records float64 // appended to the journal
+	commits float64 // groups of them made durable
+	syncing float64 // seconds spent on that
 }
 
 func (p *process) counted(ctx context.Context) (c counts, err error) {
@@ -231,10 +234,11 @@ func (p *process) counted(ctx context.Context) (c counts, err error) {
 		return c, fmt.Errorf("read the edge's metrics: %w", err)
 	}
 	defer res.Body.Close()
-	lines := map[string]*int{
+	lines := map[string]*float64{
 		`nearside_edge_beacons_total{event="view",reason="Billed impression"}`: &c.billed,
 		"nearside_edge_journal_records_total":                                  &c.records,
 		"nearside_edge_journal_commits_total":                                  &c.commits,
+		"nearside_edge_journal_sync_seconds_total":                             &c.syncing,
 	}
 	for s := bufio.NewScanner(res.Body); s.Scan(); {
 		at := strings.LastIndexByte(s.Text(), ' ')
@@ -245,7 +249,7 @@ func (p *process) counted(ctx context.Context) (c counts, err error) {
 		if err != nil {
 			return c, fmt.Errorf("read the edge's metrics: %w", err)
 		}
-		*lines[s.Text()[:at]] = int(n)
+		*lines[s.Text()[:at]] = n
 		delete(lines, s.Text()[:at])
 	}
 	for line := range lines {

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -94,19 +95,17 @@ func (k *Keeper) Click(ctx context.Context, c *token.Claims, at int64) (Verdict,
 }
 
 func (k *Keeper) event(ctx context.Context, e *holder.Event) (Verdict, error) {
-	k.mu.Lock()
-	away := k.book != nil && k.book.holder != e.Holder
-	k.mu.Unlock()
-	if away && k.cfg.Home != nil {
-		outcome, err := k.cfg.Home(ctx, e.Wire())
-		if err == nil {
+	v, err := k.judge(ctx, e, k.cfg.Home != nil)
+	if errors.Is(err, errAway) {
+		outcome, away := k.cfg.Home(ctx, e.Wire())
+		if away == nil {
 			v := verdictOf(exchange.Outcome(outcome))
 			k.verdicts[v].Add(1)
 			return v, nil
 		}
-		k.stray(err)
+		k.stray(away)
+		v, err = k.judge(ctx, e, false)
 	}
-	v, err := k.judge(ctx, e)
 	if err == nil {
 		k.verdicts[v].Add(1)
 	}
@@ -127,9 +126,13 @@ func verdictOf(o exchange.Outcome) Verdict {
 	return holder.Exhausted
 }
 
-// judge takes the step and waits for its record, or for what it repeats.
-func (k *Keeper) judge(ctx context.Context, e *holder.Event) (Verdict, error) {
-	b, pos, v, err := k.step(e)
+// errAway says that an event's home is another holder, which is to be asked.
+var errAway = errors.New("the event's home is elsewhere")
+
+// judge takes the step and waits for its record, or for what it repeats. With
+// ours it leaves alone what is another holder's (errAway).
+func (k *Keeper) judge(ctx context.Context, e *holder.Event, ours bool) (Verdict, error) {
+	b, pos, v, err := k.step(e, ours)
 	if err != nil {
 		return v, err
 	}
@@ -148,11 +151,13 @@ func what(kind exchange.Kind) string {
 	return "a view"
 }
 
-func (k *Keeper) step(e *holder.Event) (b *book, pos journal.Position, v Verdict, err error) {
+func (k *Keeper) step(e *holder.Event, ours bool) (b *book, pos journal.Position, v Verdict, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	b = k.book
 	switch {
+	case ours && b != nil && b.holder != e.Holder:
+		return nil, 0, 0, errAway
 	case k.failure != nil:
 		return nil, 0, 0, fmt.Errorf("keep %s: %w", what(e.Kind), k.failure)
 	case b == nil:
@@ -227,7 +232,7 @@ func (k *Keeper) Judge(ctx context.Context, w *wire.Event) (uint32, error) {
 	if !home {
 		return 0, peer.ErrNotHome
 	}
-	v, err := k.judge(ctx, &e)
+	v, err := k.judge(ctx, &e, false)
 	if err != nil {
 		return 0, err
 	}

@@ -135,7 +135,7 @@ func (h *handIn) record(st *holder.State, rec []byte) error {
 	case err != nil || !ok:
 		return err
 	case e.Holder != h.holder:
-		h.adopted, h.pos, _, err = h.k.step(&e)
+		h.adopted, h.pos, _, err = h.k.step(&e, false)
 		return err
 	}
 	h.events = append(h.events, e.Wire())

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"net/netip"
 	"regexp"
@@ -151,8 +150,7 @@ func (s *Server) judgeBeacon(ctx *fasthttp.RequestCtx, w *work, b *beacon, nonce
 		}
 	}
 	// Not the request's context: it ends with the server, and this must not.
-	until, cancel := context.WithTimeout(context.Background(), judging)
-	defer cancel()
+	until := s.patience.until(b.now)
 	verdict := s.judge.View
 	if b.event == Click {
 		verdict = s.judge.Click

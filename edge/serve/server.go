@@ -115,6 +115,7 @@ type Server struct {
 	blocked     map[netip.Addr]bool // BlockedIPs of one address each
 	works       sync.Pool
 	deadlines   deadlines
+	patience    patience
 	http        *fasthttp.Server
 }
 
@@ -242,6 +243,7 @@ func (s *Server) Shutdown(ctx context.Context) error { return s.http.ShutdownWit
 // Close frees what New took; nothing may be served any more.
 func (s *Server) Close() {
 	s.deadlines.close()
+	s.patience.close()
 	s.candidates.Close()
 }
 
@@ -370,7 +372,7 @@ func answer(ctx *fasthttp.RequestCtx, status int, body []byte) {
 }
 
 func noStore(ctx *fasthttp.RequestCtx) {
-	ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
+	ctx.Response.Header.SetCanonical(cacheControl, noStoreValue)
 }
 
 // client is the address that a request comes from.

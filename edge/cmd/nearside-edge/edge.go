@@ -93,7 +93,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 	}
 	keep := keeper.Config{
 		Dir: s.StateDir, Interval: s.ExchangeInterval, MaxOffline: s.MaxOffline, FenceAfter: s.FenceAfter,
-		Log: log, Home: e.askHome,
+		Log: log, Home: e.askHome, FS: disk(),
 	}
 	if s.Replicate {
 		e.line = replica.NewLine(replica.LineConfig{Peers: e.others, Call: caller{e}, Log: log})
