@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"nearside/sync/catalog"
+	"nearside/sync/token"
 )
 
 // Shape names all of a request that decides which flights could match it, for
@@ -61,6 +62,7 @@ func (c *Catalog) Shape(r *Request, s *Scratch, now int64) Shape {
 	s.shape = Shape{}
 	p := c.current(r.Publisher)
 	if p == nil {
+		s.query.read = false
 		return s.shape
 	}
 	q := c.resolve(r, s, p, now)
@@ -142,11 +144,18 @@ func (c *Catalog) DecideAmong(set *Candidates, r *Request, s *Scratch, now int64
 	out.refuse(from)
 }
 
-// Topics appends the ids of the topics, of those that some flight asks for,
-// that the request last read into the scratch is about.
-func (c *Catalog) Topics(s *Scratch, to []uint32) []uint32 {
-	for _, n := range s.query.topics {
-		to = append(to, c.snapshot.Topics[n-1].ID)
+// Topics are what the request is about that was last read into the scratch: topic
+// 0 where none of the catalog's is, and nothing where the catalog has none or the
+// request went no further than the gate.
+func (c *Catalog) Topics(s *Scratch) (t token.Topics) {
+	if !s.query.read || c.index.topics == 1 {
+		return t
 	}
-	return to
+	for _, n := range s.query.topics {
+		t.Add(c.snapshot.Topics[n-1].ID)
+	}
+	if len(s.query.topics) == 0 {
+		t.Add(0)
+	}
+	return t
 }

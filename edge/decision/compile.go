@@ -338,8 +338,9 @@ func (b *builder) addFlights() {
 	}
 }
 
-// addTopics notes for each keyword the topics that hold it, of those that some
-// flight asks for. It comes after addFlights, and before anything asks which
+// addTopics notes for each keyword the topics that hold it: first those of topics
+// that some flight asks for, which matter to decisions, and then the others,
+// which are only told. It comes after addFlights, and before anything asks which
 // keywords matter.
 func (b *builder) addTopics() {
 	x := &b.c.index
@@ -350,15 +351,20 @@ func (b *builder) addTopics() {
 			used[n] = true
 		}
 	}
-	for i := range b.c.snapshot.Topics {
-		if !used[i+1] {
-			continue
-		}
-		for _, n := range b.c.keywords.addAll(b.c.snapshot.Topics[i].Keywords) {
-			for len(x.topicsWith) <= int(n) {
-				x.topicsWith = append(x.topicsWith, nil)
+	for _, asked := range []bool{true, false} {
+		for i := range b.c.snapshot.Topics {
+			if used[i+1] != asked {
+				continue
 			}
-			x.topicsWith[n] = append(x.topicsWith[n], uint32(i)+1)
+			for _, n := range b.c.keywords.addAll(b.c.snapshot.Topics[i].Keywords) {
+				for len(x.topicsWith) <= int(n) {
+					x.topicsWith = append(x.topicsWith, nil)
+				}
+				x.topicsWith[n] = append(x.topicsWith[n], uint32(i)+1)
+			}
+		}
+		if asked {
+			x.mattering = uint32(len(b.c.keywords.numbers))
 		}
 	}
 }

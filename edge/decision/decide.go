@@ -57,9 +57,11 @@ func (c *Catalog) begin(r *Request, s *Scratch, now int64, seed uint64, out *Out
 		out.Reason = MobileIgnored
 	case r.ForceAd != "" || r.ForceCampaign != "":
 		c.force(r, c.resolve(r, s, p, now), seed, out)
+		return nil
 	default:
 		return p
 	}
+	s.query.read = false
 	return nil
 }
 

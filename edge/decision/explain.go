@@ -18,7 +18,7 @@ type Explanation struct {
 	Tier           string   `json:"tier,omitempty"`   // which decided
 	CampaignTypes  []string `json:"campaign_types"`   // asked for and allowed
 	Keywords       []string `json:"keywords"`         // of the request, the publisher and the page
-	Topics         []string `json:"topics"`           // of those keywords, where some flight asks for them
+	Topics         []string `json:"topics"`           // of those keywords
 	Flights        []Line   `json:"flights"`          // by tier and id
 }
 

@@ -40,6 +40,7 @@ type index struct {
 	byTopic    []posting
 	byHost     []posting
 	topicsWith [][]uint32 // keyword number → topics that hold it
+	mattering  uint32     // the last keyword that decides something; those beyond only say topics
 	topics     int
 
 	adTypes   []set  // by index in snapshot.AdTypes: flights with a live ad of it
@@ -307,7 +308,7 @@ func (c *Catalog) resolve(r *Request, s *Scratch, p *Publisher, now int64) *quer
 	for _, n := range q.topics {
 		q.hasTopic[n/64] = 0
 	}
-	q.publisher = p
+	q.read, q.publisher = true, p
 	q.types = r.CampaignTypes
 	if q.types == 0 {
 		q.types = AllTypes
@@ -365,10 +366,15 @@ func (c *Catalog) resolveKeywords(r *Request, s *Scratch, p *Publisher) {
 }
 
 func (c *Catalog) addKeyword(q *query, n uint32) {
-	if n == 0 || !q.hasKeyword.set(n) {
+	if n == 0 {
 		return
 	}
-	q.keywords = append(q.keywords, n)
+	if n <= c.index.mattering {
+		if !q.hasKeyword.set(n) {
+			return
+		}
+		q.keywords = append(q.keywords, n)
+	}
 	if int(n) >= len(c.index.topicsWith) {
 		return
 	}

@@ -218,6 +218,7 @@ type query struct {
 	hasKeyword bitset
 	topics     []uint32
 	hasTopic   bitset
+	read       bool // the last request was
 	country    uint16
 	state      uint32
 	metro      int32

@@ -27,11 +27,12 @@ import (
 //	list of counts     s hour, u flight, u ad, u publisher, 2 country,
 //	                   u views, u clicks, u unbilled views, u unbilled clicks, u micros,
 //	                   u home lost
+//	list of topics     s hour, u topic, u flight, 2 country, the six counts as above
 //	list of foreign    event
 //	list of verdicts   u foreign position, 1 outcome
 //	list of batches    u length, wire.Batch
 //
-// Version 1 has no list of held and no home lost.
+// Version 1 has no list of held, no list of topics and no home lost.
 //
 //	cursor             u batch, u position, u length, hash
 func (s *State) Encode(dst []byte) []byte {
@@ -91,11 +92,11 @@ func (s *State) Encode(dst []byte) []byte {
 	dst = u(dst, uint64(len(s.waiting)))
 	for i := range s.waiting {
 		dst = u(dst, s.waiting[i].position)
-		dst = s.waiting[i].event.append(dst)
+		dst = s.waiting[i].event.append(dst, newest)
 	}
 	dst = u(dst, uint64(len(s.held)))
 	for i := range s.held {
-		dst = s.held[i].append(dst)
+		dst = s.held[i].append(dst, newest)
 	}
 	dst = u(dst, uint64(len(s.counts)))
 	for _, k := range s.countKeys() {
@@ -105,13 +106,19 @@ func (s *State) Encode(dst []byte) []byte {
 		dst = u(dst, uint64(k.ad))
 		dst = u(dst, uint64(k.publisher))
 		dst = append(dst, k.country[:]...)
-		for _, n := range []int64{c.views, c.clicks, c.unbilledViews, c.unbilledClicks, c.spent, c.homeLost} {
-			dst = u(dst, uint64(n))
-		}
+		dst = c.append(dst)
+	}
+	dst = u(dst, uint64(len(s.topics)))
+	for _, k := range s.topicKeys() {
+		dst = v(dst, k.hour)
+		dst = u(dst, uint64(k.topic))
+		dst = u(dst, uint64(k.flight))
+		dst = append(dst, k.country[:]...)
+		dst = s.topics[k].append(dst)
 	}
 	dst = u(dst, uint64(len(s.foreign)))
 	for i := range s.foreign {
-		dst = s.foreign[i].append(dst)
+		dst = s.foreign[i].append(dst, newest)
 	}
 	dst = u(dst, uint64(len(s.verdicts)))
 	for _, w := range s.verdicts {
@@ -132,12 +139,18 @@ func (s *State) Encode(dst []byte) []byte {
 	return dst
 }
 
+func (c *counts) append(dst []byte) []byte {
+	for _, n := range [...]int64{c.views, c.clicks, c.unbilledViews, c.unbilledClicks, c.spent, c.homeLost} {
+		dst = binary.AppendUvarint(dst, uint64(n))
+	}
+	return dst
+}
+
 // Decode reads what Encode wrote.
 func Decode(b []byte) (*State, error) {
 	d := decoder{b: b}
-	v := d.byte("version")
-	if d.err == nil && (v < version1 || v > newest) {
-		return nil, fmt.Errorf("checkpoint.version: %d, expected at most %d", v, newest)
+	if d.readVersion(); d.err == nil && d.version == 0 {
+		return nil, fmt.Errorf("checkpoint.version: %d, expected %d to %d", b[0], version1, newest)
 	}
 	s := New(d.u32("holder"))
 	s.pos = d.uint("position")
@@ -179,21 +192,25 @@ func Decode(b []byte) (*State, error) {
 		}
 		s.waiting = append(s.waiting, w)
 	}
-	if v >= version2 {
+	if d.version >= version2 {
 		s.decodeHeld(&d)
 	}
 	for range d.count(11, "counts") {
 		k := countKey{hour: d.int("count.hour"), flight: d.u32("count.flight"), ad: d.u32("count.ad"), publisher: d.u32("count.publisher")}
 		copy(k.country[:], d.take(2, "count.country"))
-		c := &counts{
-			views: d.amount("count.views"), clicks: d.amount("count.clicks"),
-			unbilledViews: d.amount("count.unbilled_views"), unbilledClicks: d.amount("count.unbilled_clicks"),
-			spent: d.amount("count.spent"),
+		s.counts[k] = d.counts("count")
+	}
+	if d.version >= version2 {
+		for range d.count(11, "topics") {
+			k := topicKey{hour: d.int("topic.hour")}
+			topic := d.uint("topic.topic")
+			if topic > 1<<16-1 {
+				d.fail("topic.topic")
+			}
+			k.topic, k.flight = uint16(topic), d.u32("topic.flight")
+			copy(k.country[:], d.take(2, "topic.country"))
+			s.topics[k] = d.counts("topic")
 		}
-		if v >= version2 {
-			c.homeLost = d.amount("count.home_lost")
-		}
-		s.counts[k] = c
 	}
 	for range d.count(20, "foreign") {
 		var e Event
@@ -242,6 +259,18 @@ func (s *State) decodeHeld(d *decoder) {
 			s.ready = append(s.ready, e)
 		}
 	}
+}
+
+func (d *decoder) counts(of string) *counts {
+	c := &counts{
+		views: d.amount(of + ".views"), clicks: d.amount(of + ".clicks"),
+		unbilledViews: d.amount(of + ".unbilled_views"), unbilledClicks: d.amount(of + ".unbilled_clicks"),
+		spent: d.amount(of + ".spent"),
+	}
+	if d.version >= version2 {
+		c.homeLost = d.amount(of + ".home_lost")
+	}
+	return c
 }
 
 func (s *State) decodeBoots(d *decoder) {

@@ -11,6 +11,8 @@
 //     or none of them, and adds to the counts (I6).
 //   - What is available of a lease never falls below zero (I2); it grows by
 //     Grant alone (I3), and totals only grow (I7).
+//   - An event counts once among the counts, and once for each topic of its page
+//     among those by topic: sums over topics overlap.
 //   - A batch is exactly what lies between two seals. It is cut by the seal's
 //     record, in replay as in life, so that it can be sent again unchanged.
 //   - Below a floor, and for a boot that is not known, nothing is billed.
@@ -57,11 +59,11 @@
 //
 //	event      1 kind (1 view, 2 click), u holder, 8 boot, u seq, u ad, u flight,
 //	           u publisher, 2 country, u view price, u click price, s issued,
-//	           u flags, s at
+//	           u flags, s at; in version 2 then 1 n, n × 2 topic
 //
-// A held record is of version 2, as is a judged one whose outcome is 5, home lost,
-// or 4, not viewed, of an event that was held; the others are of version 1. So an
-// older edge reads what has none of these in it.
+// A held record is of version 2, as is one whose event has topics, and a judged one
+// whose outcome is 5, home lost, or 4, not viewed, of an event that was held; the
+// others are of version 1. So an older edge reads what has none of these in it.
 //
 // Bytes after the last field, an unknown kind or a record that the state does
 // not allow (a bit set twice, a debit beyond what is available) are errors: the

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -645,8 +646,28 @@ func early() *log {
 	return l
 }
 
+// topical has topics in every list of the checkpoint that can hold them.
+func topical() *log {
+	l := newLog(0x1122334455667788)
+	const b = 0x1122334455667788
+	l.grant(views, 10)
+	on := func(e Event, topics ...uint16) Event { e.Topics = token.TopicsOf(topics); return e }
+	l.judge(on(view(b, 3), 7, 65535))
+	l.keep(l.Seal(nil, now, false, 6000))
+	l.Covered(l.Position(), []byte("0123456789abcdef"))
+	l.judge(on(view(b, 4), 0))
+	l.judge(on(view(b, 5), 1, 2, 3, 4, 5, 6, 7, 8))
+	l.judge(view(b, 6))
+	elsewhere := on(view(3, 9), 7)
+	elsewhere.Holder = 8
+	l.judge(elsewhere)
+	waits := on(clickOf(view(b, 4500)), 7)
+	l.keep(l.ForeignIn(nil, 20, &waits, now))
+	return l
+}
+
 func TestGolden(t *testing.T) {
-	for name, l := range map[string]*log{"v1.txt": sample(), "v2.txt": early()} {
+	for name, l := range map[string]*log{"v1.txt": sample(), "v2.txt": early(), "v2-topics.txt": topical()} {
 		t.Run(name, func(t *testing.T) {
 			var text strings.Builder
 			for _, rec := range l.records {
@@ -701,10 +722,59 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// A page of several topics counts for each of them, and once in all; a token of
+// a release that knew of no topics counts for none.
+func TestTopics(t *testing.T) {
+	l := topical()
+	first := l.sealed[0]
+	if r := first.GetRollups(); len(r.GetViews()) != 1 || r.GetViews()[0] != 1 {
+		t.Errorf("rollups %v, want one view", r)
+	}
+	if r := first.GetTopics(); fmt.Sprint(r.GetTopic(), r.GetFlight(), r.GetCountry(), r.GetViews(), r.GetSpentMicros()) != "[7 65535] [40 40] [DE DE] [1 1] [2000 2000]" {
+		t.Errorf("by topic %v", r)
+	}
+	l.keep(l.Seal(nil, now, false, 6000))
+	last := l.sealed[1]
+	if r := last.GetRollups(); len(r.GetViews()) != 1 || r.GetViews()[0] != 3 {
+		t.Errorf("rollups %v, want one row of three views", r)
+	}
+	if r := last.GetTopics(); fmt.Sprint(r.GetTopic(), r.GetViews()) != "[0 1 2 3 4 5 6 7 8] [1 1 1 1 1 1 1 1 1]" {
+		t.Errorf("by topic %v", r)
+	}
+	if topics := last.GetForeign()[0].GetTopics(); fmt.Sprint(topics) != "[7]" {
+		t.Errorf("topics %v of an event that is passed on", topics)
+	}
+	again, err := EventFrom(last.GetForeign()[0])
+	if err != nil || fmt.Sprint(again.Topics.All()) != "[7]" {
+		t.Errorf("topics %v of an event that came back (%v)", again.Topics.All(), err)
+	}
+	mustReplay(t, l)
+}
+
+func TestTopicsFromOutside(t *testing.T) {
+	for _, tt := range []struct {
+		topics []uint32
+		want   string
+	}{
+		{[]uint32{1, 2, 3, 4, 5, 6, 7, 8}, ""},
+		{[]uint32{1, 2, 3, 4, 5, 6, 7, 8, 9}, "event.topics: 9, expected at most 8"},
+		{[]uint32{65536}, "event.topics: 65536, expected 16 bits"},
+	} {
+		e := view(1, 1)
+		w := e.Wire()
+		w.Topics = tt.topics
+		_, err := EventFrom(w)
+		if got := fmt.Sprint(err); tt.want != "" && got != tt.want || tt.want == "" && err != nil {
+			t.Errorf("%v: %v, want %q", tt.topics, err, tt.want)
+		}
+	}
+}
+
 func TestJudgeAllocatesNothing(t *testing.T) {
 	l := newLog(1)
 	l.grant(views, 1<<40)
 	e := view(1, 0)
+	e.Topics = token.TopicsOf([]uint16{1, 2, 3, 4, 5, 6, 7, 8})
 	l.judge(e)
 	buf := make([]byte, 0, 512)
 	n := testing.AllocsPerRun(1000, func() {

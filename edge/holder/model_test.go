@@ -3,6 +3,7 @@ package holder
 import (
 	"bytes"
 	"encoding/hex"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -29,6 +30,8 @@ type model struct {
 	lost    int64             // events whose bits were gone
 	control map[uint32]uint64
 	sent    map[lease.Budget][3]int64 // the totals of the last batch
+	cost    map[eventKey]int64        // what a billed one cost, where it did
+	topical map[uint32][3]int64       // told by batches: views, clicks, micros
 	counted [5]int64                  // views, clicks, unbilled views and clicks, micros in all batches
 	money   int64
 }
@@ -55,8 +58,14 @@ func (m *model) event(t *rapid.T) Event {
 	return Event{
 		Kind: kind, Holder: me, Boot: boot, Seq: seq, Ad: 1 + uint32(h%3), Flight: 1 + uint32(h%2), Publisher: 5,
 		Country: [2]byte{'D', 'E'}, ViewPrice: 100, ClickPrice: 300, Flags: someFlags[h%uint64(len(someFlags))],
-		Issued: now, At: m.now,
+		Issued: now, At: m.now, Topics: pageTopics(boot, seq),
 	}
+}
+
+// pageTopics are those of an offer's page: one, two, three, none that the catalog
+// knows, or not said.
+func pageTopics(boot, seq uint64) token.Topics {
+	return token.TopicsOf([][]uint16{{3}, {3, 4}, {9, 3, 4}, {0}, {}}[(boot*7+seq)%5])
 }
 
 func (m *model) budgets() []lease.Budget {
@@ -124,6 +133,7 @@ func (m *model) took(e Event, o exchange.Outcome) {
 		}
 		if n > 0 {
 			m.money += e.Price()
+			m.cost[e.key()] = e.Price()
 		}
 	}
 }
@@ -139,6 +149,7 @@ func checkModel(t *rapid.T) {
 		log: *newLog(1), now: now, boots: []uint64{1},
 		granted: map[lease.Budget]int64{}, back: map[lease.Budget]int64{}, spent: map[lease.Budget]int64{},
 		judged: map[eventKey]exchange.Outcome{}, early: map[eventKey]bool{}, control: map[uint32]uint64{}, sent: map[lease.Budget][3]int64{},
+		cost: map[eventKey]int64{}, topical: map[uint32][3]int64{},
 	}
 	position := uint64(0)
 	budget := func(t *rapid.T) lease.Budget { return rapid.SampledFrom(m.budgets()).Draw(t, "budget") }
@@ -422,19 +433,40 @@ func (m *model) checkBatches(t *rapid.T) {
 		for _, n := range r.GetHomeLost() {
 			lost += n
 		}
+		r2 := b.GetTopics()
+		for i, topic := range r2.GetTopic() {
+			n := m.topical[topic]
+			m.topical[topic] = [3]int64{n[0] + r2.GetViews()[i], n[1] + r2.GetClicks()[i], n[2] + r2.GetSpentMicros()[i]}
+		}
 	}
 	var want [5]int64
+	topical := map[uint32][3]int64{}
 	for k, o := range m.judged {
 		switch {
 		case o == exchange.Unbilled && k.kind == exchange.View:
 			want[2]++
 		case o == exchange.Unbilled:
 			want[3]++
-		case o == exchange.Billed && k.kind == exchange.View:
-			want[0]++
-		case o == exchange.Billed:
-			want[1]++
 		}
+		if o != exchange.Billed {
+			continue
+		}
+		topics := pageTopics(k.boot, k.seq)
+		for _, topic := range topics.All() {
+			n := topical[uint32(topic)]
+			n[k.kind-exchange.View]++
+			n[2] += m.cost[k]
+			topical[uint32(topic)] = n
+		}
+		want[k.kind-exchange.View]++
+	}
+	for topic, n := range m.topical {
+		if n == ([3]int64{}) { // it has unbilled ones alone
+			delete(m.topical, topic)
+		}
+	}
+	if !maps.Equal(m.topical, topical) {
+		t.Fatalf("batches tell of views, clicks and micros by topic %v, judged were %v", m.topical, topical)
 	}
 	want[4] = m.money
 	if m.counted != want || lost != m.lost {
@@ -448,21 +480,19 @@ func (m *model) checkBatches(t *rapid.T) {
 }
 
 func goldenLines(t interface{ Fatal(...any) }) [][]byte {
-	var text []byte
-	for _, name := range []string{"testdata/v1.txt", "testdata/v2.txt"} {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text = append(text, b...)
-	}
 	var list [][]byte
-	for _, line := range strings.Fields(string(text)) {
-		b, err := hex.DecodeString(line)
+	for _, name := range []string{"testdata/v1.txt", "testdata/v2.txt", "testdata/v2-topics.txt"} {
+		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		list = append(list, b)
+		for _, line := range strings.Fields(string(text)) {
+			b, err := hex.DecodeString(line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, b)
+		}
 	}
 	return list
 }

@@ -14,7 +14,7 @@ import (
 // Records are written in the oldest version that has them.
 const (
 	version1 = 1
-	version2 = 2 // clicks are held for their views; events are home lost
+	version2 = 2 // clicks are held for their views; events are home lost; pages have topics
 	newest   = version2
 )
 
@@ -50,6 +50,7 @@ type Event struct {
 	Issued     int64
 	Flags      uint16 // token.Flag…
 	At         int64  // of the beacon, by the clock of the node that it reached
+	Topics     token.Topics
 }
 
 // EventOf is what a token's beacon at a time says.
@@ -58,6 +59,7 @@ func EventOf(kind exchange.Kind, c *token.Claims, at int64) Event {
 		Kind: kind, Holder: c.Holder, Boot: c.Boot, Seq: c.Seq,
 		Ad: c.Ad, Flight: c.Flight, Publisher: c.Publisher, Country: c.Country,
 		ViewPrice: c.ViewPrice, ClickPrice: c.ClickPrice, Issued: c.Issued, Flags: c.Flags, At: at,
+		Topics: token.TopicsOf(c.Topics),
 	}
 }
 
@@ -82,6 +84,15 @@ func EventFrom(w *wire.Event) (Event, error) {
 	default:
 		return Event{}, fmt.Errorf("event.country: %q, expected two letters or none", c)
 	}
+	if n := len(w.GetTopics()); n > token.MaxTopics {
+		return Event{}, fmt.Errorf("event.topics: %d, expected at most %d", n, token.MaxTopics)
+	}
+	for _, topic := range w.GetTopics() {
+		if topic > 1<<16-1 {
+			return Event{}, fmt.Errorf("event.topics: %d, expected 16 bits", topic)
+		}
+		e.Topics.Add(topic)
+	}
 	return e, e.check()
 }
 
@@ -103,11 +114,15 @@ func (e *Event) check() error {
 
 // Wire is the event as it travels.
 func (e *Event) Wire() *wire.Event {
-	return &wire.Event{
+	w := &wire.Event{
 		Kind: uint32(e.Kind), Holder: e.Holder, Boot: e.Boot, Seq: e.Seq,
 		Ad: e.Ad, Flight: e.Flight, Publisher: e.Publisher, Country: country(e.Country),
 		ViewPrice: e.ViewPrice, ClickPrice: e.ClickPrice, Issued: e.Issued, Flags: uint32(e.Flags), At: e.At,
 	}
+	for _, topic := range e.Topics.All() {
+		w.Topics = append(w.Topics, uint32(topic))
+	}
+	return w
 }
 
 // country is the code as a string that protobuf can carry, "" where unknown.
@@ -159,14 +174,16 @@ type record struct {
 
 // version is the oldest one that has the record.
 func (r *record) version() byte {
-	if r.kind == recHeld || r.kind == recJudged && (r.outcome == exchange.HomeLost || r.outcome == exchange.NotViewed && r.position == 0) {
+	if r.kind == recHeld || r.event.Topics != (token.Topics{}) ||
+		r.kind == recJudged && (r.outcome == exchange.HomeLost || r.outcome == exchange.NotViewed && r.position == 0) {
 		return version2
 	}
 	return version1
 }
 
 func (r *record) append(dst []byte) []byte {
-	dst = append(dst, r.version(), byte(r.kind))
+	v := r.version()
+	dst = append(dst, v, byte(r.kind))
 	switch r.kind {
 	case recBoot:
 		dst = binary.AppendUvarint(dst, uint64(r.holder))
@@ -176,17 +193,17 @@ func (r *record) append(dst []byte) []byte {
 	case recJudged:
 		dst = append(dst, byte(r.outcome))
 		dst = binary.AppendUvarint(dst, r.position)
-		dst = r.event.append(dst)
+		dst = r.event.append(dst, v)
 		dst = append(dst, byte(r.n))
 		for _, d := range r.debits[:r.n] {
 			dst = binary.AppendUvarint(dst, uint64(d.Budget))
 			dst = binary.AppendUvarint(dst, uint64(d.Amount))
 		}
 	case recForeign, recHeld:
-		dst = r.event.append(dst)
+		dst = r.event.append(dst, v)
 	case recWaiting:
 		dst = binary.AppendUvarint(dst, r.position)
-		dst = r.event.append(dst)
+		dst = r.event.append(dst, v)
 	case recGrant, recReturn:
 		dst = binary.AppendUvarint(dst, uint64(r.budget))
 		dst = binary.AppendUvarint(dst, uint64(r.total))
@@ -209,7 +226,8 @@ func (r *record) append(dst []byte) []byte {
 	return dst
 }
 
-func (e *Event) append(dst []byte) []byte {
+// append adds the event in a format.
+func (e *Event) append(dst []byte, v byte) []byte {
 	dst = append(dst, byte(e.Kind))
 	dst = binary.AppendUvarint(dst, uint64(e.Holder))
 	dst = binary.BigEndian.AppendUint64(dst, e.Boot)
@@ -222,7 +240,16 @@ func (e *Event) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(e.ClickPrice))
 	dst = binary.AppendVarint(dst, e.Issued)
 	dst = binary.AppendUvarint(dst, uint64(e.Flags))
-	return binary.AppendVarint(dst, e.At)
+	dst = binary.AppendVarint(dst, e.At)
+	if v < version2 {
+		return dst
+	}
+	topics := e.Topics.All()
+	dst = append(dst, byte(len(topics)))
+	for _, topic := range topics {
+		dst = binary.BigEndian.AppendUint16(dst, topic)
+	}
+	return dst
 }
 
 func boolByte(b bool) byte {
@@ -235,9 +262,8 @@ func boolByte(b bool) byte {
 func (r *record) decode(b []byte) error {
 	d := decoder{b: b}
 	*r = record{}
-	v := d.byte("version")
-	if d.err == nil && (v < version1 || v > newest) {
-		return fmt.Errorf("record.version: %d, expected at most %d", v, newest)
+	if d.readVersion(); d.err == nil && d.version == 0 {
+		return fmt.Errorf("record.version: %d, expected %d to %d", b[0], version1, newest)
 	}
 	r.kind = recordKind(d.byte("kind"))
 	switch r.kind {
@@ -288,16 +314,24 @@ func (r *record) decode(b []byte) error {
 	if err := d.end(); err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
-	if want := r.version(); v != want {
-		return fmt.Errorf("record.version: %d, expected %d", v, want)
+	if want := r.version(); d.version != want {
+		return fmt.Errorf("record.version: %d, expected %d", d.version, want)
 	}
 	return nil
 }
 
 // decoder reads fields until the first error, which names the field.
 type decoder struct {
-	b   []byte
-	err error
+	b       []byte
+	version byte // of the format; 0: unknown
+	err     error
+}
+
+// readVersion reads the format's version, and leaves 0 where it is unknown.
+func (d *decoder) readVersion() {
+	if v := d.byte("version"); v >= version1 && v <= newest {
+		d.version = v
+	}
 }
 
 func (d *decoder) fail(field string) {
@@ -413,6 +447,17 @@ func (d *decoder) event(e *Event) {
 	}
 	e.Flags = uint16(flags)
 	e.At = d.int("event.at")
+	if d.version >= version2 {
+		n := d.byte("event.topics")
+		if n > token.MaxTopics {
+			d.fail("event.topics")
+		}
+		for range n {
+			if b := d.take(2, "event.topics"); b != nil {
+				e.Topics.Add(uint32(binary.BigEndian.Uint16(b)))
+			}
+		}
+	}
 	if d.err == nil {
 		d.err = e.check()
 	}

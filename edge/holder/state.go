@@ -34,6 +34,7 @@ type State struct {
 
 	// Since the last seal.
 	counts   map[countKey]*counts
+	topics   map[topicKey]*counts
 	foreign  []Event
 	received map[eventKey]struct{} // the same, to find repeats
 	verdicts []verdict
@@ -69,6 +70,15 @@ type countKey struct {
 	country   [2]byte
 }
 
+// topicKey is by what events count once more for each topic of their pages. It
+// knows neither ad nor publisher, so that the rows of topics stay few.
+type topicKey struct {
+	hour    int64 // unix seconds
+	topic   uint16
+	flight  uint32
+	country [2]byte
+}
+
 type counts struct {
 	views, clicks, unbilledViews, unbilledClicks, spent, homeLost int64
 }
@@ -101,6 +111,7 @@ func New(holder uint32) *State {
 		controls: map[uint32]Control{},
 		acked:    &wire.Cursor{},
 		counts:   map[countKey]*counts{},
+		topics:   map[topicKey]*counts{},
 		received: map[eventKey]struct{}{},
 	}
 }
@@ -348,6 +359,21 @@ func (s *State) judged(r *record) {
 		c = &counts{}
 		s.counts[k] = c
 	}
+	c.add(r)
+	for _, topic := range e.Topics.All() {
+		k := topicKey{hour, topic, e.Flight, e.Country}
+		c := s.topics[k]
+		if c == nil {
+			c = &counts{}
+			s.topics[k] = c
+		}
+		c.add(r)
+	}
+}
+
+// add counts an event that was judged.
+func (c *counts) add(r *record) {
+	e := &r.event
 	switch {
 	case r.outcome == exchange.HomeLost:
 		c.homeLost++
@@ -408,6 +434,9 @@ func (s *State) seal(r *record) {
 	if len(s.counts) > 0 {
 		b.Rollups = s.rollups()
 	}
+	if len(s.topics) > 0 {
+		b.Topics = s.topicRollups()
+	}
 	for i := range s.foreign {
 		b.Foreign = append(b.Foreign, s.foreign[i].Wire())
 	}
@@ -426,6 +455,7 @@ func (s *State) seal(r *record) {
 		maps.DeleteFunc(s.leases, func(b lease.Budget, a *account) bool { return Dead(b, r.at) && a.Available() == 0 })
 	}
 	clear(s.counts)
+	clear(s.topics)
 	clear(s.received)
 	s.foreign, s.verdicts, s.dirty, s.saidAck = nil, nil, s.dirty[:0], s.ack
 	s.batch = r.batch
@@ -455,6 +485,31 @@ func (s *State) rollups() *wire.Rollups {
 		}
 	}
 	return w
+}
+
+func (s *State) topicRollups() *wire.TopicRollups {
+	w := &wire.TopicRollups{}
+	for _, k := range s.topicKeys() {
+		c := s.topics[k]
+		w.Hour = append(w.Hour, k.hour)
+		w.Topic = append(w.Topic, uint32(k.topic))
+		w.Flight = append(w.Flight, k.flight)
+		w.Country = append(w.Country, country(k.country))
+		w.Views = append(w.Views, c.views)
+		w.Clicks = append(w.Clicks, c.clicks)
+		w.UnbilledViews = append(w.UnbilledViews, c.unbilledViews)
+		w.UnbilledClicks = append(w.UnbilledClicks, c.unbilledClicks)
+		w.SpentMicros = append(w.SpentMicros, c.spent)
+	}
+	return w
+}
+
+func (s *State) topicKeys() []topicKey {
+	return slices.SortedFunc(maps.Keys(s.topics), func(a, b topicKey) int {
+		return cmp.Or(
+			cmp.Compare(a.hour, b.hour), cmp.Compare(a.topic, b.topic), cmp.Compare(a.flight, b.flight), slices.Compare(a.country[:], b.country[:]),
+		)
+	})
 }
 
 func (s *State) countKeys() []countKey {

@@ -303,7 +303,7 @@ func (s *State) Said() bool {
 
 // Size is about what the next batch would take, in bytes.
 func (s *State) Size() int {
-	return 32*len(s.dirty) + 48*len(s.counts) + 96*len(s.foreign) + 12*len(s.verdicts)
+	return 32*len(s.dirty) + 48*len(s.counts) + 44*len(s.topics) + 96*len(s.foreign) + 12*len(s.verdicts)
 }
 
 // Seal cuts a batch of all that was recorded since the last seal. It may be

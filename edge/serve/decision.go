@@ -135,6 +135,7 @@ func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher 
 	}
 	out := &w.outcome
 	s.chooseAd(w, l, now, rand.Uint64())
+	w.topics = l.catalog.Topics(&w.scratch)
 	s.noteRefusals(w, l, now)
 	var nonce []byte
 	if out.Filled {
@@ -148,11 +149,11 @@ func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher 
 			}
 			ctx.Response.Header.Set("X-Adserver-Reason", reason)
 		}
-		s.tally.Decision(publisher.ID, r.Country, 0)
+		s.tally.Decision(publisher.ID, r.Country, 0, w.topics)
 		w.finish(ctx, append(w.body(ctx), '{', '}'), s.now().Sub(start))
 		return Empty
 	}
-	s.tally.Decision(publisher.ID, r.Country, out.Flight.ID)
+	s.tally.Decision(publisher.ID, r.Country, out.Flight.ID, w.topics)
 	if counted && out.Flight.FrequencyCap > 0 {
 		s.frequencies.count(client, out.Flight, start.Unix())
 	}
@@ -243,6 +244,7 @@ func (s *Server) seal(w *work, l *loaded, out *decision.Outcome, agent visitor.A
 	c.OS, c.Browser = uint8(agent.OS), uint8(agent.Browser)
 	c.Rotation = uint8(w.ask.rotations)
 	c.Issued = now
+	c.Topics = w.topics.All()
 	w.number = append(append(w.number[:0], placement.DivID...), r.Host...)
 	c.Placement, c.Domain = w.number[:len(placement.DivID)], w.number[len(placement.DivID):]
 	w.nonce = sealer.Seal(w.nonce[:0], c)

@@ -508,8 +508,11 @@ func TestDecisionAllocates(t *testing.T) {
 	}
 	w := newWorld(t, func(c *Config) { c.DebugHeaders = false })
 	w.server.tally = silentTally{} // the other one prints
+	s := sample()
+	s.Topics = []catalog.Topic{{ID: 1, Slug: "containers", Name: "Containers", Keywords: []string{"docker", "podman"}}}
+	w.apply(s)
 	for name, query := range map[string]string{
-		"filled":      ask1 + "&keywords=a|b|c&url=https://docs.example.com/a&priorities=1",
+		"filled":      ask1 + "&keywords=a|b|podman&url=https://docs.example.com/a&priorities=1",
 		"jsonp":       ask1 + "&format=jsonp&callback=ad_1",
 		"sticky":      "publisher=sticky&div_ids=a&ad_types=image-v1",
 		"no ad":       "publisher=open&div_ids=a&ad_types=text-v1",
@@ -544,5 +547,5 @@ func TestDecisionAllocates(t *testing.T) {
 
 type silentTally struct{}
 
-func (silentTally) Decision(uint32, [2]byte, uint32) {}
-func (silentTally) Refusals(uint32, uint8, int64)    {}
+func (silentTally) Decision(uint32, [2]byte, uint32, token.Topics) {}
+func (silentTally) Refusals(uint32, uint8, int64)                  {}

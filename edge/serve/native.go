@@ -139,6 +139,7 @@ func (s *Server) appendOffer(body []byte, w *work, l *loaded, agent visitor.Agen
 		s.chooseAd(w, l, now, rand.Uint64())
 		r.Alone = alone
 	}
+	w.topics = l.catalog.Topics(&w.scratch)
 	s.noteRefusals(w, l, now)
 	filled := body
 	if out.Filled {
@@ -149,11 +150,11 @@ func (s *Server) appendOffer(body []byte, w *work, l *loaded, agent visitor.Agen
 		}
 	}
 	if len(filled) == len(body) {
-		s.tally.Decision(r.Publisher.ID, r.Country, 0)
+		s.tally.Decision(r.Publisher.ID, r.Country, 0, w.topics)
 		return body
 	}
 	flight := out.Flight
-	s.tally.Decision(r.Publisher.ID, r.Country, flight.ID)
+	s.tally.Decision(r.Publisher.ID, r.Country, flight.ID, w.topics)
 	if counted && flight.FrequencyCap > 0 {
 		s.frequencies.count(client, flight, start.Unix())
 	}

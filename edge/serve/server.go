@@ -72,7 +72,7 @@ type Judge interface {
 
 // Tally counts for reports. It neither blocks nor allocates.
 type Tally interface {
-	Decision(publisher uint32, country [2]byte, flight uint32)
+	Decision(publisher uint32, country [2]byte, flight uint32, topics token.Topics)
 	Refusals(flight uint32, reason uint8, n int64)
 }
 
@@ -274,6 +274,7 @@ type work struct {
 	scratch  decision.Scratch
 	outcome  decision.Outcome
 	claims   token.Claims
+	topics   token.Topics // of the page
 	fill     creative.Fill
 	sticky   sticky
 	hash     maphash.Hash

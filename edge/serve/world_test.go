@@ -261,11 +261,15 @@ func (j *judge) ViewTime(c *token.Claims, seconds int) bool {
 type tally struct {
 	mu        sync.Mutex
 	decisions map[string]int // publisher/country/flight
+	topics    map[string]int // topic/flight
 	refusals  map[string]int
 }
 
-func (t *tally) Decision(publisher uint32, country [2]byte, flight uint32) {
+func (t *tally) Decision(publisher uint32, country [2]byte, flight uint32, topics token.Topics) {
 	t.mu.Lock()
+	for _, topic := range topics.All() {
+		t.topics[fmt.Sprintf("%d/%d", topic, flight)]++
+	}
 	t.decisions[fmt.Sprintf("%d/%s/%d", publisher, bytes.TrimRight(country[:], "\x00"), flight)]++
 	t.mu.Unlock()
 }
@@ -298,7 +302,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	w := &world{
 		T: t, judge: newJudge(t),
 		books: newBooks(),
-		tally: &tally{decisions: map[string]int{}, refusals: map[string]int{}},
+		tally: &tally{decisions: map[string]int{}, topics: map[string]int{}, refusals: map[string]int{}},
 	}
 	w.clock.Store(noon.UnixMilli())
 	w.ready.Store(true)

@@ -2,16 +2,18 @@ package uplink
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"nearside/edge/keeper"
+	"nearside/sync/token"
 	"nearside/sync/wire"
 )
 
 // maxKeys is how many different counts one shard of a Tally keeps between two
-// exchanges; what does not fit is counted without its country, then dropped.
+// exchanges; what does not fit is counted without its country and topics, then dropped.
 const (
 	shards  = 8
 	maxKeys = 8192
@@ -29,6 +31,7 @@ type Tally struct {
 type shard struct {
 	mu        sync.Mutex
 	decisions map[decisionKey]decided
+	topics    map[topicKey]decided // that did not reach the core
 	refusals  map[refusalKey]int64
 	again     map[refusalKey]int64 // that did not reach the core; their demand was told
 	dropped   int64
@@ -39,9 +42,21 @@ type decisionKey struct {
 	publisher uint32
 	flight    uint32 // 0: no ad
 	country   [2]byte
+	topics    token.Topics // of the page; told apart from the rest
+}
+
+type topicKey struct {
+	hour    int64 // unix seconds
+	topic   uint16
+	flight  uint32
+	country [2]byte
 }
 
 type decided struct{ decisions, offers int64 }
+
+func (d decided) plus(o decided) decided {
+	return decided{d.decisions + o.decisions, d.offers + o.offers}
+}
 
 type refusalKey struct {
 	flight uint32
@@ -55,6 +70,7 @@ func NewTally(names []string, room ...uint8) *Tally {
 	t := &Tally{names: names, room: room}
 	for i := range t.shards {
 		t.shards[i].decisions = map[decisionKey]decided{}
+		t.shards[i].topics = map[topicKey]decided{}
 		t.shards[i].refusals = map[refusalKey]int64{}
 		t.shards[i].again = map[refusalKey]int64{}
 	}
@@ -62,27 +78,27 @@ func NewTally(names []string, room ...uint8) *Tally {
 }
 
 // Decision counts one decision; flight 0 says that there was no ad.
-func (t *Tally) Decision(publisher uint32, country [2]byte, flight uint32) {
+func (t *Tally) Decision(publisher uint32, country [2]byte, flight uint32, topics token.Topics) {
 	s := &t.shards[(flight^publisher*31)%shards]
 	d := decided{decisions: 1}
 	if flight != 0 {
 		d.offers = 1
 	}
 	s.mu.Lock()
-	s.add(decisionKey{publisher: publisher, flight: flight, country: country}, d)
+	s.add(decisionKey{publisher: publisher, flight: flight, country: country, topics: topics}, d)
 	s.mu.Unlock()
 }
 
 func (s *shard) add(key decisionKey, d decided) {
 	have, ok := s.decisions[key]
 	if !ok && len(s.decisions) >= maxKeys {
-		key.country = [2]byte{}
+		key.country, key.topics = [2]byte{}, token.Topics{}
 		if have, ok = s.decisions[key]; !ok && len(s.decisions) >= 2*maxKeys {
 			s.dropped += d.decisions
 			return
 		}
 	}
-	s.decisions[key] = decided{have.decisions + d.decisions, have.offers + d.offers}
+	s.decisions[key] = have.plus(d)
 }
 
 func (s *shard) refuse(key refusalKey, n int64) {
@@ -118,6 +134,7 @@ func (t *Tally) Dropped() int64 {
 // report is what was counted between two exchanges.
 type report struct {
 	decisions *wire.DecisionCounts
+	topics    *wire.TopicDecisions
 	refusals  *wire.Refusals
 
 	reasons []uint8
@@ -126,18 +143,24 @@ type report struct {
 // take empties the tally, and tells the keeper of the demand that found no
 // room, once. Decisions count in the hour in which they are taken.
 func (t *Tally) take(now time.Time, k *keeper.Keeper) report {
-	type row struct {
-		decisionKey
-		decided
-	}
-	var rows []row
+	hour := now.Truncate(time.Hour).Unix()
+	decisions, topics := map[decisionKey]decided{}, map[topicKey]decided{}
 	var refused []refusalKey
 	counts := map[refusalKey]int64{}
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
 		for key, d := range s.decisions {
-			rows = append(rows, row{key, d})
+			key.hour = cmp.Or(key.hour, hour)
+			for _, topic := range key.topics.All() {
+				k := topicKey{key.hour, topic, key.flight, key.country}
+				topics[k] = topics[k].plus(d)
+			}
+			key.topics = token.Topics{}
+			decisions[key] = decisions[key].plus(d)
+		}
+		for key, d := range s.topics {
+			topics[key] = topics[key].plus(d)
 		}
 		for key, n := range s.refusals {
 			refused = append(refused, key)
@@ -153,27 +176,14 @@ func (t *Tally) take(now time.Time, k *keeper.Keeper) report {
 			counts[key] += n
 		}
 		clear(s.decisions)
+		clear(s.topics)
 		clear(s.refusals)
 		clear(s.again)
 		s.mu.Unlock()
 	}
 	var r report
-	if len(rows) > 0 {
-		slices.SortFunc(rows, func(a, b row) int {
-			return cmp.Or(cmp.Compare(a.publisher, b.publisher), cmp.Compare(a.flight, b.flight), slices.Compare(a.country[:], b.country[:]))
-		})
-		r.decisions = &wire.DecisionCounts{}
-		hour := now.Truncate(time.Hour).Unix()
-		for _, row := range rows {
-			d := r.decisions
-			d.Hour = append(d.Hour, cmp.Or(row.hour, hour))
-			d.Publisher = append(d.Publisher, row.publisher)
-			d.Country = append(d.Country, countryText(row.country))
-			d.Flight = append(d.Flight, row.flight)
-			d.Decisions = append(d.Decisions, row.decisions)
-			d.Offers = append(d.Offers, row.offers)
-		}
-	}
+	r.decide(decisions)
+	r.decideTopics(topics)
 	if len(refused) > 0 {
 		slices.SortFunc(refused, func(a, b refusalKey) int {
 			return cmp.Or(cmp.Compare(a.flight, b.flight), cmp.Compare(a.reason, b.reason))
@@ -192,6 +202,42 @@ func (t *Tally) take(now time.Time, k *keeper.Keeper) report {
 	return r
 }
 
+func (r *report) decide(decisions map[decisionKey]decided) {
+	if len(decisions) == 0 {
+		return
+	}
+	d := &wire.DecisionCounts{}
+	r.decisions = d
+	for _, key := range slices.SortedFunc(maps.Keys(decisions), func(a, b decisionKey) int {
+		return cmp.Or(cmp.Compare(a.hour, b.hour), cmp.Compare(a.publisher, b.publisher), cmp.Compare(a.flight, b.flight), slices.Compare(a.country[:], b.country[:]))
+	}) {
+		d.Hour = append(d.Hour, key.hour)
+		d.Publisher = append(d.Publisher, key.publisher)
+		d.Country = append(d.Country, countryText(key.country))
+		d.Flight = append(d.Flight, key.flight)
+		d.Decisions = append(d.Decisions, decisions[key].decisions)
+		d.Offers = append(d.Offers, decisions[key].offers)
+	}
+}
+
+func (r *report) decideTopics(topics map[topicKey]decided) {
+	if len(topics) == 0 {
+		return
+	}
+	d := &wire.TopicDecisions{}
+	r.topics = d
+	for _, key := range slices.SortedFunc(maps.Keys(topics), func(a, b topicKey) int {
+		return cmp.Or(cmp.Compare(a.hour, b.hour), cmp.Compare(a.topic, b.topic), cmp.Compare(a.flight, b.flight), slices.Compare(a.country[:], b.country[:]))
+	}) {
+		d.Hour = append(d.Hour, key.hour)
+		d.Topic = append(d.Topic, uint32(key.topic))
+		d.Country = append(d.Country, countryText(key.country))
+		d.Flight = append(d.Flight, key.flight)
+		d.Decisions = append(d.Decisions, topics[key].decisions)
+		d.Offers = append(d.Offers, topics[key].offers)
+	}
+}
+
 func countryText(c [2]byte) string {
 	if c[0] < 'A' || c[0] > 'Z' || c[1] < 'A' || c[1] > 'Z' {
 		return ""
@@ -208,6 +254,17 @@ func (t *Tally) giveBack(r report) {
 		s := &t.shards[(key.flight^key.publisher*31)%shards]
 		s.mu.Lock()
 		s.add(key, decided{d.Decisions[i], d.Offers[i]})
+		s.mu.Unlock()
+	}
+	b := r.topics
+	for i := range b.GetHour() {
+		key := topicKey{hour: b.Hour[i], topic: uint16(b.Topic[i]), flight: b.Flight[i]}
+		copy(key.country[:], b.Country[i])
+		s := &t.shards[key.flight%shards]
+		s.mu.Lock()
+		if have, ok := s.topics[key]; ok || len(s.topics) < 2*maxKeys {
+			s.topics[key] = have.plus(decided{b.Decisions[i], b.Offers[i]})
+		}
 		s.mu.Unlock()
 	}
 	for i := range r.reasons {

@@ -409,7 +409,7 @@ func (u *Uplink) once(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	report := u.tally.take(time.Now(), u.k)
-	req.Side.Decisions, req.Side.Refusals, req.Side.Version = report.decisions, report.refusals, u.cfg.Version
+	req.Side.Decisions, req.Side.Topics, req.Side.Refusals, req.Side.Version = report.decisions, report.topics, report.refusals, u.cfg.Version
 	if u.cfg.Credential != nil {
 		req.Trust = u.cfg.Credential.Sum()
 	}

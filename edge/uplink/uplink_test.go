@@ -865,13 +865,16 @@ func TestTallyReachesTheCoreOnce(t *testing.T) {
 			}
 		})
 		for i := range 10 {
-			e.tally.Decision(1, [2]byte{'D', 'E'}, uint32(i%2)*flight)
+			e.tally.Decision(1, [2]byte{'D', 'E'}, uint32(i%2)*flight, token.TopicsOf([][]uint16{{4, 5}, {4}, {0}, nil, {5}}[i/2]))
 			e.tally.Refusals(flight, 1, 1)
 		}
 		pass(10 * time.Second)
 		s.core.Do(func() {
 			if s.core.Decided != 10 || s.core.Refused["lease"] != 10 {
 				t.Errorf("the core was told of %d decisions and %v", s.core.Decided, s.core.Refused)
+			}
+			if got := fmt.Sprint(s.core.Topics); got != "map[0:2 4:4 5:4]" {
+				t.Errorf("the core was told of decisions by topic %v, want 2 of none, 4 of topic 4 and 4 of topic 5", got)
 			}
 		})
 		if err := e.stop(); err != nil {
@@ -883,7 +886,7 @@ func TestTallyReachesTheCoreOnce(t *testing.T) {
 func TestTallyIsBoundedAndDoesNotAllocate(t *testing.T) {
 	tally := NewTally([]string{"none"}, 9)
 	for i := range uint32(300_000) {
-		tally.Decision(i, [2]byte{'D', 'E'}, i%7)
+		tally.Decision(i, [2]byte{'D', 'E'}, i%7, token.TopicsOf([]uint16{uint16(i), 0}))
 		tally.Refusals(i, 0, 1)
 	}
 	if tally.Dropped() == 0 {
@@ -894,7 +897,11 @@ func TestTallyIsBoundedAndDoesNotAllocate(t *testing.T) {
 			t.Errorf("shard %d has %d keys", i, n)
 		}
 	}
-	if n := testing.AllocsPerRun(1000, func() { tally.Decision(1, [2]byte{'D', 'E'}, 3); tally.Refusals(3, 0, 1) }); n != 0 {
+	eight := []uint16{1, 2, 3, 4, 5, 6, 7, 8}
+	if n := testing.AllocsPerRun(1000, func() {
+		tally.Decision(1, [2]byte{'D', 'E'}, 3, token.TopicsOf(eight))
+		tally.Refusals(3, 0, 1)
+	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

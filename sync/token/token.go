@@ -38,6 +38,10 @@
 //	1 byte length and bytes: placement, domain
 //	1 byte count and 2 bytes each: topics
 //
+// Topic 0 says that the page is about none of the catalog's topics; no topic at
+// all, that whoever sealed the token did not say. Topics whose ids do not fit
+// into two bytes are left out.
+//
 // # What it leaves out
 //
 // Open does not judge age: the caller compares Issued with its own clock. It
@@ -99,6 +103,32 @@ const (
 	// FlagPublisherDay: the publisher has a daily cap; an event debits its price.
 	FlagPublisherDay
 )
+
+// Topics are what a page is about, as a token has room for it: the ids of the
+// first MaxTopics topics. The zero value says nothing; topic 0 says that there is
+// none. Topics can be compared.
+type Topics struct {
+	ids [MaxTopics]uint16
+	n   uint8
+}
+
+// Add adds a topic where there is room for it; ids that a token cannot carry are
+// left out.
+func (t *Topics) Add(id uint32) {
+	if int(t.n) < len(t.ids) && id < 1<<16 {
+		t.ids[t.n] = uint16(id)
+		t.n++
+	}
+}
+
+// All are the topics; they point into t.
+func (t *Topics) All() []uint16 { return t.ids[:t.n] }
+
+// TopicsOf are the first of a list.
+func TopicsOf(list []uint16) (t Topics) {
+	t.n = uint8(copy(t.ids[:], list))
+	return t
+}
 
 // Claims is what a token says. It is also the scratch space of Seal and Open, so
 // one Claims serves one goroutine at a time; keep them in a pool.

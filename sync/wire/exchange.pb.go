@@ -73,7 +73,7 @@ func (x SyncResponse_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SyncResponse_Status.Descriptor instead.
 func (SyncResponse_Status) EnumDescriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{18, 0}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{20, 0}
 }
 
 type RegisterRequest struct {
@@ -693,7 +693,8 @@ type Batch struct {
 	Verdicts      []*Verdict             `protobuf:"bytes,6,rep,name=verdicts,proto3" json:"verdicts,omitempty"`                        // of foreign_in events
 	Final         []*Window              `protobuf:"bytes,7,rep,name=final,proto3" json:"final,omitempty"`                              // present on the last batch of a drain: closes the holder
 	Closing       bool                   `protobuf:"varint,8,opt,name=closing,proto3" json:"closing,omitempty"`
-	Held          []*Event               `protobuf:"bytes,9,rep,name=held,proto3" json:"held,omitempty"` // of a closing batch: clicks of this holder whose view has not come; the core judges them
+	Held          []*Event               `protobuf:"bytes,9,rep,name=held,proto3" json:"held,omitempty"`      // of a closing batch: clicks of this holder whose view has not come; the core judges them
+	Topics        *TopicRollups          `protobuf:"bytes,10,opt,name=topics,proto3" json:"topics,omitempty"` // the same events as in rollups, by topic
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -787,6 +788,13 @@ func (x *Batch) GetClosing() bool {
 func (x *Batch) GetHeld() []*Event {
 	if x != nil {
 		return x.Held
+	}
+	return nil
+}
+
+func (x *Batch) GetTopics() *TopicRollups {
+	if x != nil {
+		return x.Topics
 	}
 	return nil
 }
@@ -985,6 +993,117 @@ func (x *Rollups) GetHomeLost() []int64 {
 	return nil
 }
 
+// TopicRollups are the events of Rollups again, by what their pages were about:
+// an event counts once for each topic of its page, so sums over topics overlap.
+// Topic 0 has what is known to be about none. Parallel arrays.
+type TopicRollups struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Hour           []int64                `protobuf:"varint,1,rep,packed,name=hour,proto3" json:"hour,omitempty"` // unix seconds of the hour's start
+	Topic          []uint32               `protobuf:"varint,2,rep,packed,name=topic,proto3" json:"topic,omitempty"`
+	Flight         []uint32               `protobuf:"varint,3,rep,packed,name=flight,proto3" json:"flight,omitempty"`
+	Country        []string               `protobuf:"bytes,4,rep,name=country,proto3" json:"country,omitempty"` // "" unknown
+	Views          []int64                `protobuf:"varint,5,rep,packed,name=views,proto3" json:"views,omitempty"`
+	Clicks         []int64                `protobuf:"varint,6,rep,packed,name=clicks,proto3" json:"clicks,omitempty"`
+	UnbilledViews  []int64                `protobuf:"varint,7,rep,packed,name=unbilled_views,json=unbilledViews,proto3" json:"unbilled_views,omitempty"`
+	UnbilledClicks []int64                `protobuf:"varint,8,rep,packed,name=unbilled_clicks,json=unbilledClicks,proto3" json:"unbilled_clicks,omitempty"`
+	SpentMicros    []int64                `protobuf:"varint,9,rep,packed,name=spent_micros,json=spentMicros,proto3" json:"spent_micros,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *TopicRollups) Reset() {
+	*x = TopicRollups{}
+	mi := &file_sync_wire_exchange_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TopicRollups) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TopicRollups) ProtoMessage() {}
+
+func (x *TopicRollups) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_exchange_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TopicRollups.ProtoReflect.Descriptor instead.
+func (*TopicRollups) Descriptor() ([]byte, []int) {
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *TopicRollups) GetHour() []int64 {
+	if x != nil {
+		return x.Hour
+	}
+	return nil
+}
+
+func (x *TopicRollups) GetTopic() []uint32 {
+	if x != nil {
+		return x.Topic
+	}
+	return nil
+}
+
+func (x *TopicRollups) GetFlight() []uint32 {
+	if x != nil {
+		return x.Flight
+	}
+	return nil
+}
+
+func (x *TopicRollups) GetCountry() []string {
+	if x != nil {
+		return x.Country
+	}
+	return nil
+}
+
+func (x *TopicRollups) GetViews() []int64 {
+	if x != nil {
+		return x.Views
+	}
+	return nil
+}
+
+func (x *TopicRollups) GetClicks() []int64 {
+	if x != nil {
+		return x.Clicks
+	}
+	return nil
+}
+
+func (x *TopicRollups) GetUnbilledViews() []int64 {
+	if x != nil {
+		return x.UnbilledViews
+	}
+	return nil
+}
+
+func (x *TopicRollups) GetUnbilledClicks() []int64 {
+	if x != nil {
+		return x.UnbilledClicks
+	}
+	return nil
+}
+
+func (x *TopicRollups) GetSpentMicros() []int64 {
+	if x != nil {
+		return x.SpentMicros
+	}
+	return nil
+}
+
 // Event is a verified view or click with the token's fields decoded.
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1002,13 +1121,14 @@ type Event struct {
 	Flags         uint32                 `protobuf:"varint,12,opt,name=flags,proto3" json:"flags,omitempty"`                             // token.Flags: which budgets exist
 	At            int64                  `protobuf:"varint,13,opt,name=at,proto3" json:"at,omitempty"`                                   // unix milliseconds of the beacon
 	Position      uint64                 `protobuf:"varint,14,opt,name=position,proto3" json:"position,omitempty"`                       // foreign_in: the core's number, which foreign_ack acknowledges
+	Topics        []uint32               `protobuf:"varint,15,rep,packed,name=topics,proto3" json:"topics,omitempty"`                    // of the page, at most 8; 0: none of the catalog's; no element: not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[11]
+	mi := &file_sync_wire_exchange_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1140,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[11]
+	mi := &file_sync_wire_exchange_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1153,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{11}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Event) GetKind() uint32 {
@@ -1134,6 +1254,13 @@ func (x *Event) GetPosition() uint64 {
 	return 0
 }
 
+func (x *Event) GetTopics() []uint32 {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
 // Verdict is what the home judged of a foreign event.
 type Verdict struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1145,7 +1272,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[12]
+	mi := &file_sync_wire_exchange_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1284,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[12]
+	mi := &file_sync_wire_exchange_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1297,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{12}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Verdict) GetPosition() uint64 {
@@ -1200,7 +1327,7 @@ type Window struct {
 
 func (x *Window) Reset() {
 	*x = Window{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[13]
+	mi := &file_sync_wire_exchange_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1212,7 +1339,7 @@ func (x *Window) String() string {
 func (*Window) ProtoMessage() {}
 
 func (x *Window) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[13]
+	mi := &file_sync_wire_exchange_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1225,7 +1352,7 @@ func (x *Window) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Window.ProtoReflect.Descriptor instead.
 func (*Window) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{13}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Window) GetBoot() uint64 {
@@ -1267,13 +1394,14 @@ type Side struct {
 	DeliveredSeen  uint64                 `protobuf:"varint,6,opt,name=delivered_seen,json=deliveredSeen,proto3" json:"delivered_seen,omitempty"` // the delivered_version last received
 	Alone          bool                   `protobuf:"varint,7,opt,name=alone,proto3" json:"alone,omitempty"`
 	Version        string                 `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
+	Topics         *TopicDecisions        `protobuf:"bytes,9,opt,name=topics,proto3" json:"topics,omitempty"` // the same as in decisions, by topic
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Side) Reset() {
 	*x = Side{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[14]
+	mi := &file_sync_wire_exchange_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1413,7 @@ func (x *Side) String() string {
 func (*Side) ProtoMessage() {}
 
 func (x *Side) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[14]
+	mi := &file_sync_wire_exchange_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1426,7 @@ func (x *Side) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Side.ProtoReflect.Descriptor instead.
 func (*Side) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{14}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Side) GetWants() []*Want {
@@ -1357,6 +1485,13 @@ func (x *Side) GetVersion() string {
 	return ""
 }
 
+func (x *Side) GetTopics() *TopicDecisions {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
 type Want struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Budget        int64                  `protobuf:"varint,1,opt,name=budget,proto3" json:"budget,omitempty"`
@@ -1368,7 +1503,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[15]
+	mi := &file_sync_wire_exchange_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1380,7 +1515,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[15]
+	mi := &file_sync_wire_exchange_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1393,7 +1528,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{15}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Want) GetBudget() int64 {
@@ -1431,7 +1566,7 @@ type DecisionCounts struct {
 
 func (x *DecisionCounts) Reset() {
 	*x = DecisionCounts{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[16]
+	mi := &file_sync_wire_exchange_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1578,7 @@ func (x *DecisionCounts) String() string {
 func (*DecisionCounts) ProtoMessage() {}
 
 func (x *DecisionCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[16]
+	mi := &file_sync_wire_exchange_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1591,7 @@ func (x *DecisionCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecisionCounts.ProtoReflect.Descriptor instead.
 func (*DecisionCounts) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{16}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DecisionCounts) GetHour() []int64 {
@@ -1501,6 +1636,92 @@ func (x *DecisionCounts) GetOffers() []int64 {
 	return nil
 }
 
+// TopicDecisions are decisions by what their pages were about, as TopicRollups
+// are events.
+type TopicDecisions struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hour          []int64                `protobuf:"varint,1,rep,packed,name=hour,proto3" json:"hour,omitempty"`
+	Topic         []uint32               `protobuf:"varint,2,rep,packed,name=topic,proto3" json:"topic,omitempty"` // 0: none of the catalog's
+	Country       []string               `protobuf:"bytes,3,rep,name=country,proto3" json:"country,omitempty"`
+	Flight        []uint32               `protobuf:"varint,4,rep,packed,name=flight,proto3" json:"flight,omitempty"` // 0: no ad
+	Decisions     []int64                `protobuf:"varint,5,rep,packed,name=decisions,proto3" json:"decisions,omitempty"`
+	Offers        []int64                `protobuf:"varint,6,rep,packed,name=offers,proto3" json:"offers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TopicDecisions) Reset() {
+	*x = TopicDecisions{}
+	mi := &file_sync_wire_exchange_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TopicDecisions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TopicDecisions) ProtoMessage() {}
+
+func (x *TopicDecisions) ProtoReflect() protoreflect.Message {
+	mi := &file_sync_wire_exchange_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TopicDecisions.ProtoReflect.Descriptor instead.
+func (*TopicDecisions) Descriptor() ([]byte, []int) {
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *TopicDecisions) GetHour() []int64 {
+	if x != nil {
+		return x.Hour
+	}
+	return nil
+}
+
+func (x *TopicDecisions) GetTopic() []uint32 {
+	if x != nil {
+		return x.Topic
+	}
+	return nil
+}
+
+func (x *TopicDecisions) GetCountry() []string {
+	if x != nil {
+		return x.Country
+	}
+	return nil
+}
+
+func (x *TopicDecisions) GetFlight() []uint32 {
+	if x != nil {
+		return x.Flight
+	}
+	return nil
+}
+
+func (x *TopicDecisions) GetDecisions() []int64 {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
+func (x *TopicDecisions) GetOffers() []int64 {
+	if x != nil {
+		return x.Offers
+	}
+	return nil
+}
+
 type Refusals struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Flight        []uint32               `protobuf:"varint,1,rep,packed,name=flight,proto3" json:"flight,omitempty"` // 0: not about one flight
@@ -1512,7 +1733,7 @@ type Refusals struct {
 
 func (x *Refusals) Reset() {
 	*x = Refusals{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[17]
+	mi := &file_sync_wire_exchange_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1745,7 @@ func (x *Refusals) String() string {
 func (*Refusals) ProtoMessage() {}
 
 func (x *Refusals) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[17]
+	mi := &file_sync_wire_exchange_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1758,7 @@ func (x *Refusals) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusals.ProtoReflect.Descriptor instead.
 func (*Refusals) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{17}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Refusals) GetFlight() []uint32 {
@@ -1585,7 +1806,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[18]
+	mi := &file_sync_wire_exchange_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1818,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[18]
+	mi := &file_sync_wire_exchange_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1831,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{18}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SyncResponse) GetStatus() SyncResponse_Status {
@@ -1739,7 +1960,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[19]
+	mi := &file_sync_wire_exchange_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +1972,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[19]
+	mi := &file_sync_wire_exchange_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +1985,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{19}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Grant) GetBudget() int64 {
@@ -1817,7 +2038,7 @@ type Delivered struct {
 
 func (x *Delivered) Reset() {
 	*x = Delivered{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[20]
+	mi := &file_sync_wire_exchange_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1829,7 +2050,7 @@ func (x *Delivered) String() string {
 func (*Delivered) ProtoMessage() {}
 
 func (x *Delivered) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[20]
+	mi := &file_sync_wire_exchange_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1842,7 +2063,7 @@ func (x *Delivered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivered.ProtoReflect.Descriptor instead.
 func (*Delivered) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{20}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Delivered) GetBudget() int64 {
@@ -1898,7 +2119,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[21]
+	mi := &file_sync_wire_exchange_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1910,7 +2131,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[21]
+	mi := &file_sync_wire_exchange_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +2144,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{21}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Control) GetVersion() uint64 {
@@ -1960,7 +2181,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[22]
+	mi := &file_sync_wire_exchange_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1972,7 +2193,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[22]
+	mi := &file_sync_wire_exchange_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1985,7 +2206,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{22}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchRequest) GetProtocol() uint32 {
@@ -2036,7 +2257,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[23]
+	mi := &file_sync_wire_exchange_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2269,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[23]
+	mi := &file_sync_wire_exchange_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2282,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{23}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchEvent) GetCatalog() []byte {
@@ -2108,7 +2329,7 @@ type HandInRequest struct {
 
 func (x *HandInRequest) Reset() {
 	*x = HandInRequest{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[24]
+	mi := &file_sync_wire_exchange_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2341,7 @@ func (x *HandInRequest) String() string {
 func (*HandInRequest) ProtoMessage() {}
 
 func (x *HandInRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[24]
+	mi := &file_sync_wire_exchange_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2354,7 @@ func (x *HandInRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandInRequest.ProtoReflect.Descriptor instead.
 func (*HandInRequest) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{24}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HandInRequest) GetHolder() uint32 {
@@ -2188,7 +2409,7 @@ type HandInResponse struct {
 
 func (x *HandInResponse) Reset() {
 	*x = HandInResponse{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[25]
+	mi := &file_sync_wire_exchange_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2421,7 @@ func (x *HandInResponse) String() string {
 func (*HandInResponse) ProtoMessage() {}
 
 func (x *HandInResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[25]
+	mi := &file_sync_wire_exchange_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2434,7 @@ func (x *HandInResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandInResponse.ProtoReflect.Descriptor instead.
 func (*HandInResponse) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{25}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HandInResponse) GetCursor() *Cursor {
@@ -2240,7 +2461,7 @@ type StateRequest struct {
 
 func (x *StateRequest) Reset() {
 	*x = StateRequest{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[26]
+	mi := &file_sync_wire_exchange_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2252,7 +2473,7 @@ func (x *StateRequest) String() string {
 func (*StateRequest) ProtoMessage() {}
 
 func (x *StateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[26]
+	mi := &file_sync_wire_exchange_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2265,7 +2486,7 @@ func (x *StateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRequest.ProtoReflect.Descriptor instead.
 func (*StateRequest) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{26}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StateRequest) GetProtocol() uint32 {
@@ -2293,7 +2514,7 @@ type StateResponse struct {
 
 func (x *StateResponse) Reset() {
 	*x = StateResponse{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[27]
+	mi := &file_sync_wire_exchange_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2305,7 +2526,7 @@ func (x *StateResponse) String() string {
 func (*StateResponse) ProtoMessage() {}
 
 func (x *StateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[27]
+	mi := &file_sync_wire_exchange_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2318,7 +2539,7 @@ func (x *StateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResponse.ProtoReflect.Descriptor instead.
 func (*StateResponse) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{27}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StateResponse) GetStatus() SyncResponse_Status {
@@ -2362,7 +2583,7 @@ type Statement struct {
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[28]
+	mi := &file_sync_wire_exchange_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2595,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[28]
+	mi := &file_sync_wire_exchange_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2608,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{28}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Statement) GetHolder() uint32 {
@@ -2572,7 +2793,7 @@ type Counted struct {
 
 func (x *Counted) Reset() {
 	*x = Counted{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[29]
+	mi := &file_sync_wire_exchange_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2584,7 +2805,7 @@ func (x *Counted) String() string {
 func (*Counted) ProtoMessage() {}
 
 func (x *Counted) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[29]
+	mi := &file_sync_wire_exchange_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2597,7 +2818,7 @@ func (x *Counted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counted.ProtoReflect.Descriptor instead.
 func (*Counted) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{29}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Counted) GetBatch() uint64 {
@@ -2646,7 +2867,7 @@ type FenceRequest struct {
 
 func (x *FenceRequest) Reset() {
 	*x = FenceRequest{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[30]
+	mi := &file_sync_wire_exchange_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2658,7 +2879,7 @@ func (x *FenceRequest) String() string {
 func (*FenceRequest) ProtoMessage() {}
 
 func (x *FenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[30]
+	mi := &file_sync_wire_exchange_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2671,7 +2892,7 @@ func (x *FenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceRequest.ProtoReflect.Descriptor instead.
 func (*FenceRequest) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{30}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FenceRequest) GetProtocol() uint32 {
@@ -2703,7 +2924,7 @@ type FenceResponse struct {
 
 func (x *FenceResponse) Reset() {
 	*x = FenceResponse{}
-	mi := &file_sync_wire_exchange_proto_msgTypes[31]
+	mi := &file_sync_wire_exchange_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2715,7 +2936,7 @@ func (x *FenceResponse) String() string {
 func (*FenceResponse) ProtoMessage() {}
 
 func (x *FenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sync_wire_exchange_proto_msgTypes[31]
+	mi := &file_sync_wire_exchange_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2728,7 +2949,7 @@ func (x *FenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceResponse.ProtoReflect.Descriptor instead.
 func (*FenceResponse) Descriptor() ([]byte, []int) {
-	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{31}
+	return file_sync_wire_exchange_proto_rawDescGZIP(), []int{33}
 }
 
 var File_sync_wire_exchange_proto protoreflect.FileDescriptor
@@ -2785,7 +3006,7 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x06Cursor\x12\x14\n" +
 	"\x05batch\x18\x01 \x01(\x04R\x05batch\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x12\n" +
-	"\x04hash\x18\x03 \x01(\fR\x04hash\"\x9e\x03\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xd6\x03\n" +
 	"\x05Batch\x12,\n" +
 	"\x04seal\x18\x01 \x01(\v2\x18.nearside.sync.v1.CursorR\x04seal\x120\n" +
 	"\x06totals\x18\x02 \x01(\v2\x18.nearside.sync.v1.TotalsR\x06totals\x123\n" +
@@ -2796,7 +3017,9 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\bverdicts\x18\x06 \x03(\v2\x19.nearside.sync.v1.VerdictR\bverdicts\x12.\n" +
 	"\x05final\x18\a \x03(\v2\x18.nearside.sync.v1.WindowR\x05final\x12\x18\n" +
 	"\aclosing\x18\b \x01(\bR\aclosing\x12+\n" +
-	"\x04held\x18\t \x03(\v2\x17.nearside.sync.v1.EventR\x04held\"l\n" +
+	"\x04held\x18\t \x03(\v2\x17.nearside.sync.v1.EventR\x04held\x126\n" +
+	"\x06topics\x18\n" +
+	" \x01(\v2\x1e.nearside.sync.v1.TopicRollupsR\x06topics\"l\n" +
 	"\x06Totals\x12\x16\n" +
 	"\x06budget\x18\x01 \x03(\x03R\x06budget\x12\x18\n" +
 	"\agranted\x18\x02 \x03(\x03R\agranted\x12\x14\n" +
@@ -2814,7 +3037,17 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x0funbilled_clicks\x18\t \x03(\x03R\x0eunbilledClicks\x12!\n" +
 	"\fspent_micros\x18\n" +
 	" \x03(\x03R\vspentMicros\x12\x1b\n" +
-	"\thome_lost\x18\v \x03(\x03R\bhomeLost\"\xd3\x02\n" +
+	"\thome_lost\x18\v \x03(\x03R\bhomeLost\"\x8b\x02\n" +
+	"\fTopicRollups\x12\x12\n" +
+	"\x04hour\x18\x01 \x03(\x03R\x04hour\x12\x14\n" +
+	"\x05topic\x18\x02 \x03(\rR\x05topic\x12\x16\n" +
+	"\x06flight\x18\x03 \x03(\rR\x06flight\x12\x18\n" +
+	"\acountry\x18\x04 \x03(\tR\acountry\x12\x14\n" +
+	"\x05views\x18\x05 \x03(\x03R\x05views\x12\x16\n" +
+	"\x06clicks\x18\x06 \x03(\x03R\x06clicks\x12%\n" +
+	"\x0eunbilled_views\x18\a \x03(\x03R\runbilledViews\x12'\n" +
+	"\x0funbilled_clicks\x18\b \x03(\x03R\x0eunbilledClicks\x12!\n" +
+	"\fspent_micros\x18\t \x03(\x03R\vspentMicros\"\xeb\x02\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\rR\x06holder\x12\x12\n" +
@@ -2832,7 +3065,8 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x06issued\x18\v \x01(\x03R\x06issued\x12\x14\n" +
 	"\x05flags\x18\f \x01(\rR\x05flags\x12\x0e\n" +
 	"\x02at\x18\r \x01(\x03R\x02at\x12\x1a\n" +
-	"\bposition\x18\x0e \x01(\x04R\bposition\"?\n" +
+	"\bposition\x18\x0e \x01(\x04R\bposition\x12\x16\n" +
+	"\x06topics\x18\x0f \x03(\rR\x06topics\"?\n" +
 	"\aVerdict\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\rR\aoutcome\"Z\n" +
@@ -2840,7 +3074,7 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x04boot\x18\x01 \x01(\x06R\x04boot\x12\x14\n" +
 	"\x05floor\x18\x02 \x01(\x04R\x05floor\x12\x12\n" +
 	"\x04next\x18\x03 \x01(\x04R\x04next\x12\x12\n" +
-	"\x04bits\x18\x04 \x01(\fR\x04bits\"\xd5\x02\n" +
+	"\x04bits\x18\x04 \x01(\fR\x04bits\"\x8f\x03\n" +
 	"\x04Side\x12,\n" +
 	"\x05wants\x18\x01 \x03(\v2\x16.nearside.sync.v1.WantR\x05wants\x12>\n" +
 	"\tdecisions\x18\x02 \x01(\v2 .nearside.sync.v1.DecisionCountsR\tdecisions\x126\n" +
@@ -2849,7 +3083,8 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x0fapplied_control\x18\x05 \x01(\x04R\x0eappliedControl\x12%\n" +
 	"\x0edelivered_seen\x18\x06 \x01(\x04R\rdeliveredSeen\x12\x14\n" +
 	"\x05alone\x18\a \x01(\bR\x05alone\x12\x18\n" +
-	"\aversion\x18\b \x01(\tR\aversion\"]\n" +
+	"\aversion\x18\b \x01(\tR\aversion\x128\n" +
+	"\x06topics\x18\t \x01(\v2 .nearside.sync.v1.TopicDecisionsR\x06topics\"]\n" +
 	"\x04Want\x12\x16\n" +
 	"\x06budget\x18\x01 \x01(\x03R\x06budget\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\x03R\x06target\x12%\n" +
@@ -2857,6 +3092,13 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x0eDecisionCounts\x12\x12\n" +
 	"\x04hour\x18\x01 \x03(\x03R\x04hour\x12\x1c\n" +
 	"\tpublisher\x18\x02 \x03(\rR\tpublisher\x12\x18\n" +
+	"\acountry\x18\x03 \x03(\tR\acountry\x12\x16\n" +
+	"\x06flight\x18\x04 \x03(\rR\x06flight\x12\x1c\n" +
+	"\tdecisions\x18\x05 \x03(\x03R\tdecisions\x12\x16\n" +
+	"\x06offers\x18\x06 \x03(\x03R\x06offers\"\xa2\x01\n" +
+	"\x0eTopicDecisions\x12\x12\n" +
+	"\x04hour\x18\x01 \x03(\x03R\x04hour\x12\x14\n" +
+	"\x05topic\x18\x02 \x03(\rR\x05topic\x12\x18\n" +
 	"\acountry\x18\x03 \x03(\tR\acountry\x12\x16\n" +
 	"\x06flight\x18\x04 \x03(\rR\x06flight\x12\x1c\n" +
 	"\tdecisions\x18\x05 \x03(\x03R\tdecisions\x12\x16\n" +
@@ -2998,7 +3240,7 @@ func file_sync_wire_exchange_proto_rawDescGZIP() []byte {
 }
 
 var file_sync_wire_exchange_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sync_wire_exchange_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_sync_wire_exchange_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_sync_wire_exchange_proto_goTypes = []any{
 	(SyncResponse_Status)(0), // 0: nearside.sync.v1.SyncResponse.Status
 	(*RegisterRequest)(nil),  // 1: nearside.sync.v1.RegisterRequest
@@ -3012,88 +3254,92 @@ var file_sync_wire_exchange_proto_goTypes = []any{
 	(*Batch)(nil),            // 9: nearside.sync.v1.Batch
 	(*Totals)(nil),           // 10: nearside.sync.v1.Totals
 	(*Rollups)(nil),          // 11: nearside.sync.v1.Rollups
-	(*Event)(nil),            // 12: nearside.sync.v1.Event
-	(*Verdict)(nil),          // 13: nearside.sync.v1.Verdict
-	(*Window)(nil),           // 14: nearside.sync.v1.Window
-	(*Side)(nil),             // 15: nearside.sync.v1.Side
-	(*Want)(nil),             // 16: nearside.sync.v1.Want
-	(*DecisionCounts)(nil),   // 17: nearside.sync.v1.DecisionCounts
-	(*Refusals)(nil),         // 18: nearside.sync.v1.Refusals
-	(*SyncResponse)(nil),     // 19: nearside.sync.v1.SyncResponse
-	(*Grant)(nil),            // 20: nearside.sync.v1.Grant
-	(*Delivered)(nil),        // 21: nearside.sync.v1.Delivered
-	(*Control)(nil),          // 22: nearside.sync.v1.Control
-	(*WatchRequest)(nil),     // 23: nearside.sync.v1.WatchRequest
-	(*WatchEvent)(nil),       // 24: nearside.sync.v1.WatchEvent
-	(*HandInRequest)(nil),    // 25: nearside.sync.v1.HandInRequest
-	(*HandInResponse)(nil),   // 26: nearside.sync.v1.HandInResponse
-	(*StateRequest)(nil),     // 27: nearside.sync.v1.StateRequest
-	(*StateResponse)(nil),    // 28: nearside.sync.v1.StateResponse
-	(*Statement)(nil),        // 29: nearside.sync.v1.Statement
-	(*Counted)(nil),          // 30: nearside.sync.v1.Counted
-	(*FenceRequest)(nil),     // 31: nearside.sync.v1.FenceRequest
-	(*FenceResponse)(nil),    // 32: nearside.sync.v1.FenceResponse
+	(*TopicRollups)(nil),     // 12: nearside.sync.v1.TopicRollups
+	(*Event)(nil),            // 13: nearside.sync.v1.Event
+	(*Verdict)(nil),          // 14: nearside.sync.v1.Verdict
+	(*Window)(nil),           // 15: nearside.sync.v1.Window
+	(*Side)(nil),             // 16: nearside.sync.v1.Side
+	(*Want)(nil),             // 17: nearside.sync.v1.Want
+	(*DecisionCounts)(nil),   // 18: nearside.sync.v1.DecisionCounts
+	(*TopicDecisions)(nil),   // 19: nearside.sync.v1.TopicDecisions
+	(*Refusals)(nil),         // 20: nearside.sync.v1.Refusals
+	(*SyncResponse)(nil),     // 21: nearside.sync.v1.SyncResponse
+	(*Grant)(nil),            // 22: nearside.sync.v1.Grant
+	(*Delivered)(nil),        // 23: nearside.sync.v1.Delivered
+	(*Control)(nil),          // 24: nearside.sync.v1.Control
+	(*WatchRequest)(nil),     // 25: nearside.sync.v1.WatchRequest
+	(*WatchEvent)(nil),       // 26: nearside.sync.v1.WatchEvent
+	(*HandInRequest)(nil),    // 27: nearside.sync.v1.HandInRequest
+	(*HandInResponse)(nil),   // 28: nearside.sync.v1.HandInResponse
+	(*StateRequest)(nil),     // 29: nearside.sync.v1.StateRequest
+	(*StateResponse)(nil),    // 30: nearside.sync.v1.StateResponse
+	(*Statement)(nil),        // 31: nearside.sync.v1.Statement
+	(*Counted)(nil),          // 32: nearside.sync.v1.Counted
+	(*FenceRequest)(nil),     // 33: nearside.sync.v1.FenceRequest
+	(*FenceResponse)(nil),    // 34: nearside.sync.v1.FenceResponse
 }
 var file_sync_wire_exchange_proto_depIdxs = []int32{
 	6,  // 0: nearside.sync.v1.RegisterResponse.keys:type_name -> nearside.sync.v1.TokenKey
 	3,  // 1: nearside.sync.v1.RegisterResponse.stamp:type_name -> nearside.sync.v1.Stamp
 	9,  // 2: nearside.sync.v1.SyncRequest.batch:type_name -> nearside.sync.v1.Batch
 	8,  // 3: nearside.sync.v1.SyncRequest.seal:type_name -> nearside.sync.v1.Cursor
-	15, // 4: nearside.sync.v1.SyncRequest.side:type_name -> nearside.sync.v1.Side
+	16, // 4: nearside.sync.v1.SyncRequest.side:type_name -> nearside.sync.v1.Side
 	3,  // 5: nearside.sync.v1.SyncRequest.stamp:type_name -> nearside.sync.v1.Stamp
 	8,  // 6: nearside.sync.v1.Batch.seal:type_name -> nearside.sync.v1.Cursor
 	10, // 7: nearside.sync.v1.Batch.totals:type_name -> nearside.sync.v1.Totals
 	11, // 8: nearside.sync.v1.Batch.rollups:type_name -> nearside.sync.v1.Rollups
-	12, // 9: nearside.sync.v1.Batch.foreign:type_name -> nearside.sync.v1.Event
-	13, // 10: nearside.sync.v1.Batch.verdicts:type_name -> nearside.sync.v1.Verdict
-	14, // 11: nearside.sync.v1.Batch.final:type_name -> nearside.sync.v1.Window
-	12, // 12: nearside.sync.v1.Batch.held:type_name -> nearside.sync.v1.Event
-	16, // 13: nearside.sync.v1.Side.wants:type_name -> nearside.sync.v1.Want
-	17, // 14: nearside.sync.v1.Side.decisions:type_name -> nearside.sync.v1.DecisionCounts
-	18, // 15: nearside.sync.v1.Side.refusals:type_name -> nearside.sync.v1.Refusals
-	0,  // 16: nearside.sync.v1.SyncResponse.status:type_name -> nearside.sync.v1.SyncResponse.Status
-	8,  // 17: nearside.sync.v1.SyncResponse.cursor:type_name -> nearside.sync.v1.Cursor
-	20, // 18: nearside.sync.v1.SyncResponse.leases:type_name -> nearside.sync.v1.Grant
-	21, // 19: nearside.sync.v1.SyncResponse.delivered:type_name -> nearside.sync.v1.Delivered
-	12, // 20: nearside.sync.v1.SyncResponse.foreign_in:type_name -> nearside.sync.v1.Event
-	6,  // 21: nearside.sync.v1.SyncResponse.keys:type_name -> nearside.sync.v1.TokenKey
-	22, // 22: nearside.sync.v1.SyncResponse.controls:type_name -> nearside.sync.v1.Control
-	3,  // 23: nearside.sync.v1.SyncResponse.stamp:type_name -> nearside.sync.v1.Stamp
-	22, // 24: nearside.sync.v1.WatchEvent.controls:type_name -> nearside.sync.v1.Control
-	8,  // 25: nearside.sync.v1.HandInRequest.seal:type_name -> nearside.sync.v1.Cursor
-	14, // 26: nearside.sync.v1.HandInRequest.windows:type_name -> nearside.sync.v1.Window
-	12, // 27: nearside.sync.v1.HandInRequest.late:type_name -> nearside.sync.v1.Event
-	8,  // 28: nearside.sync.v1.HandInRequest.proof:type_name -> nearside.sync.v1.Cursor
-	8,  // 29: nearside.sync.v1.HandInResponse.cursor:type_name -> nearside.sync.v1.Cursor
-	29, // 30: nearside.sync.v1.StateRequest.statement:type_name -> nearside.sync.v1.Statement
-	0,  // 31: nearside.sync.v1.StateResponse.status:type_name -> nearside.sync.v1.SyncResponse.Status
-	3,  // 32: nearside.sync.v1.Statement.stamp:type_name -> nearside.sync.v1.Stamp
-	8,  // 33: nearside.sync.v1.Statement.acked:type_name -> nearside.sync.v1.Cursor
-	8,  // 34: nearside.sync.v1.Statement.sealed:type_name -> nearside.sync.v1.Cursor
-	10, // 35: nearside.sync.v1.Statement.totals:type_name -> nearside.sync.v1.Totals
-	30, // 36: nearside.sync.v1.Statement.pending:type_name -> nearside.sync.v1.Counted
-	22, // 37: nearside.sync.v1.Statement.controls:type_name -> nearside.sync.v1.Control
-	21, // 38: nearside.sync.v1.Statement.delivered:type_name -> nearside.sync.v1.Delivered
-	6,  // 39: nearside.sync.v1.Statement.keys:type_name -> nearside.sync.v1.TokenKey
-	1,  // 40: nearside.sync.v1.Exchange.Register:input_type -> nearside.sync.v1.RegisterRequest
-	7,  // 41: nearside.sync.v1.Exchange.Sync:input_type -> nearside.sync.v1.SyncRequest
-	23, // 42: nearside.sync.v1.Exchange.Watch:input_type -> nearside.sync.v1.WatchRequest
-	25, // 43: nearside.sync.v1.Exchange.HandIn:input_type -> nearside.sync.v1.HandInRequest
-	31, // 44: nearside.sync.v1.Exchange.Fence:input_type -> nearside.sync.v1.FenceRequest
-	27, // 45: nearside.sync.v1.Exchange.State:input_type -> nearside.sync.v1.StateRequest
-	4,  // 46: nearside.sync.v1.Exchange.Renew:input_type -> nearside.sync.v1.RenewRequest
-	2,  // 47: nearside.sync.v1.Exchange.Register:output_type -> nearside.sync.v1.RegisterResponse
-	19, // 48: nearside.sync.v1.Exchange.Sync:output_type -> nearside.sync.v1.SyncResponse
-	24, // 49: nearside.sync.v1.Exchange.Watch:output_type -> nearside.sync.v1.WatchEvent
-	26, // 50: nearside.sync.v1.Exchange.HandIn:output_type -> nearside.sync.v1.HandInResponse
-	32, // 51: nearside.sync.v1.Exchange.Fence:output_type -> nearside.sync.v1.FenceResponse
-	28, // 52: nearside.sync.v1.Exchange.State:output_type -> nearside.sync.v1.StateResponse
-	5,  // 53: nearside.sync.v1.Exchange.Renew:output_type -> nearside.sync.v1.RenewResponse
-	47, // [47:54] is the sub-list for method output_type
-	40, // [40:47] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	13, // 9: nearside.sync.v1.Batch.foreign:type_name -> nearside.sync.v1.Event
+	14, // 10: nearside.sync.v1.Batch.verdicts:type_name -> nearside.sync.v1.Verdict
+	15, // 11: nearside.sync.v1.Batch.final:type_name -> nearside.sync.v1.Window
+	13, // 12: nearside.sync.v1.Batch.held:type_name -> nearside.sync.v1.Event
+	12, // 13: nearside.sync.v1.Batch.topics:type_name -> nearside.sync.v1.TopicRollups
+	17, // 14: nearside.sync.v1.Side.wants:type_name -> nearside.sync.v1.Want
+	18, // 15: nearside.sync.v1.Side.decisions:type_name -> nearside.sync.v1.DecisionCounts
+	20, // 16: nearside.sync.v1.Side.refusals:type_name -> nearside.sync.v1.Refusals
+	19, // 17: nearside.sync.v1.Side.topics:type_name -> nearside.sync.v1.TopicDecisions
+	0,  // 18: nearside.sync.v1.SyncResponse.status:type_name -> nearside.sync.v1.SyncResponse.Status
+	8,  // 19: nearside.sync.v1.SyncResponse.cursor:type_name -> nearside.sync.v1.Cursor
+	22, // 20: nearside.sync.v1.SyncResponse.leases:type_name -> nearside.sync.v1.Grant
+	23, // 21: nearside.sync.v1.SyncResponse.delivered:type_name -> nearside.sync.v1.Delivered
+	13, // 22: nearside.sync.v1.SyncResponse.foreign_in:type_name -> nearside.sync.v1.Event
+	6,  // 23: nearside.sync.v1.SyncResponse.keys:type_name -> nearside.sync.v1.TokenKey
+	24, // 24: nearside.sync.v1.SyncResponse.controls:type_name -> nearside.sync.v1.Control
+	3,  // 25: nearside.sync.v1.SyncResponse.stamp:type_name -> nearside.sync.v1.Stamp
+	24, // 26: nearside.sync.v1.WatchEvent.controls:type_name -> nearside.sync.v1.Control
+	8,  // 27: nearside.sync.v1.HandInRequest.seal:type_name -> nearside.sync.v1.Cursor
+	15, // 28: nearside.sync.v1.HandInRequest.windows:type_name -> nearside.sync.v1.Window
+	13, // 29: nearside.sync.v1.HandInRequest.late:type_name -> nearside.sync.v1.Event
+	8,  // 30: nearside.sync.v1.HandInRequest.proof:type_name -> nearside.sync.v1.Cursor
+	8,  // 31: nearside.sync.v1.HandInResponse.cursor:type_name -> nearside.sync.v1.Cursor
+	31, // 32: nearside.sync.v1.StateRequest.statement:type_name -> nearside.sync.v1.Statement
+	0,  // 33: nearside.sync.v1.StateResponse.status:type_name -> nearside.sync.v1.SyncResponse.Status
+	3,  // 34: nearside.sync.v1.Statement.stamp:type_name -> nearside.sync.v1.Stamp
+	8,  // 35: nearside.sync.v1.Statement.acked:type_name -> nearside.sync.v1.Cursor
+	8,  // 36: nearside.sync.v1.Statement.sealed:type_name -> nearside.sync.v1.Cursor
+	10, // 37: nearside.sync.v1.Statement.totals:type_name -> nearside.sync.v1.Totals
+	32, // 38: nearside.sync.v1.Statement.pending:type_name -> nearside.sync.v1.Counted
+	24, // 39: nearside.sync.v1.Statement.controls:type_name -> nearside.sync.v1.Control
+	23, // 40: nearside.sync.v1.Statement.delivered:type_name -> nearside.sync.v1.Delivered
+	6,  // 41: nearside.sync.v1.Statement.keys:type_name -> nearside.sync.v1.TokenKey
+	1,  // 42: nearside.sync.v1.Exchange.Register:input_type -> nearside.sync.v1.RegisterRequest
+	7,  // 43: nearside.sync.v1.Exchange.Sync:input_type -> nearside.sync.v1.SyncRequest
+	25, // 44: nearside.sync.v1.Exchange.Watch:input_type -> nearside.sync.v1.WatchRequest
+	27, // 45: nearside.sync.v1.Exchange.HandIn:input_type -> nearside.sync.v1.HandInRequest
+	33, // 46: nearside.sync.v1.Exchange.Fence:input_type -> nearside.sync.v1.FenceRequest
+	29, // 47: nearside.sync.v1.Exchange.State:input_type -> nearside.sync.v1.StateRequest
+	4,  // 48: nearside.sync.v1.Exchange.Renew:input_type -> nearside.sync.v1.RenewRequest
+	2,  // 49: nearside.sync.v1.Exchange.Register:output_type -> nearside.sync.v1.RegisterResponse
+	21, // 50: nearside.sync.v1.Exchange.Sync:output_type -> nearside.sync.v1.SyncResponse
+	26, // 51: nearside.sync.v1.Exchange.Watch:output_type -> nearside.sync.v1.WatchEvent
+	28, // 52: nearside.sync.v1.Exchange.HandIn:output_type -> nearside.sync.v1.HandInResponse
+	34, // 53: nearside.sync.v1.Exchange.Fence:output_type -> nearside.sync.v1.FenceResponse
+	30, // 54: nearside.sync.v1.Exchange.State:output_type -> nearside.sync.v1.StateResponse
+	5,  // 55: nearside.sync.v1.Exchange.Renew:output_type -> nearside.sync.v1.RenewResponse
+	49, // [49:56] is the sub-list for method output_type
+	42, // [42:49] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_sync_wire_exchange_proto_init() }
@@ -3107,7 +3353,7 @@ func file_sync_wire_exchange_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sync_wire_exchange_proto_rawDesc), len(file_sync_wire_exchange_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   32,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

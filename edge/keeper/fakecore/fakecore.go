@@ -69,8 +69,9 @@ type Core struct {
 	Catalog  uint64
 	Keys     []*wire.TokenKey
 	Forgot   bool
-	Largest  int64 // most granted at once; 0: no bound
-	Decided  int64 // decisions told of
+	Largest  int64            // most granted at once; 0: no bound
+	Decided  int64            // decisions told of
+	Topics   map[uint32]int64 // the same, by topic
 	Refused  map[string]int64
 	Receipts map[uint64]bool // catalog versions applied
 
@@ -85,7 +86,7 @@ func New() *Core {
 	secret[0] = 1
 	return &Core{
 		Budgets: map[lease.Budget]*Budget{}, Holders: map[uint32]*Holder{}, Verdicts: map[uint64]uint32{},
-		Refused: map[string]int64{}, Receipts: map[uint64]bool{}, known: map[string]bool{},
+		Refused: map[string]int64{}, Topics: map[uint32]int64{}, Receipts: map[uint64]bool{}, known: map[string]bool{},
 		Keys: []*wire.TokenKey{{Id: 1, Secret: secret}},
 	}
 }
@@ -320,6 +321,9 @@ func (c *Core) side(h *Holder, s *wire.Side) {
 	}
 	for i := range s.GetDecisions().GetDecisions() {
 		c.Decided += s.GetDecisions().GetDecisions()[i]
+	}
+	for i, topic := range s.GetTopics().GetTopic() {
+		c.Topics[topic] += s.GetTopics().GetDecisions()[i]
 	}
 	for i, reason := range s.GetRefusals().GetReason() {
 		c.Refused[reason] += s.GetRefusals().GetN()[i]
