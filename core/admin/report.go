@@ -23,7 +23,7 @@ const (
 type reportIn struct {
 	From       string   `query:"from" maxLength:"40" doc:"Where the report begins: a date or an RFC 3339 time, UTC, rounded down to the hour. Default: 30 days before its end." example:"2025-09-01"`
 	To         string   `query:"to" maxLength:"40" doc:"Where it ends: a date, that day included, or an RFC 3339 time, rounded up to the hour. Default: now." example:"2025-09-30"`
-	GroupBy    []string `query:"group_by" maxItems:"9" uniqueItems:"true" enum:"hour,day,advertiser,campaign,flight,ad,publisher,region,country" doc:"Dimensions, separated by commas. Without any the answer is one row."`
+	GroupBy    []string `query:"group_by" maxItems:"9" uniqueItems:"true" enum:"hour,day,advertiser,campaign,flight,ad,publisher,region,country,topic" doc:"Dimensions, separated by commas; topic neither with ad nor with publisher. Without any the answer is one row."`
 	Format     string   `query:"format" enum:"json,csv" default:"json" doc:"csv has all rows, at most 100000; json has pages."`
 	Advertiser string   `query:"advertiser" maxLength:"200" doc:"Only this advertiser's."`
 	Campaign   string   `query:"campaign" maxLength:"200" doc:"Only this campaign's."`
@@ -31,6 +31,7 @@ type reportIn struct {
 	Publisher  string   `query:"publisher" maxLength:"200" doc:"Only this publisher's."`
 	Region     string   `query:"region" maxLength:"100" doc:"Only what this region's edges counted."`
 	Country    string   `query:"country" maxLength:"2" doc:"Only readers in this country."`
+	Topic      string   `query:"topic" maxLength:"200" doc:"Only pages about this topic; neither with publisher nor by ad or publisher."`
 	Limit      int64    `query:"limit" minimum:"1" maximum:"10000" default:"1000" doc:"How many rows at most, in JSON."`
 	Cursor     string   `query:"cursor" maxLength:"100" doc:"The next of the previous answer; empty for the first."`
 }
@@ -43,7 +44,9 @@ func (a *API) reportRooms() {
 		OperationID: "report-delivery", Method: http.MethodGet, Path: "/v1/reports/delivery", Tags: []string{"Reports"},
 		Summary: "What was decided and delivered",
 		Description: "Sums over whole hours (UTC). A report of the past can still grow while an edge has not reported. " +
-			"Decisions and offers are not counted by ad; decisions without an ad stand in the row without a flight.",
+			"Decisions and offers are not counted by ad; decisions without an ad stand in the row without a flight. " +
+			"Refunds stand in the rows of their flight, in the hour in which they were given. " +
+			"A page of several topics counts once for each of them, so that the rows of topics do not add up to the whole.",
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The rows.",
 			Content: map[string]*huma.MediaType{
@@ -133,6 +136,7 @@ func (a *API) asked(ctx context.Context, in *reportIn) (report.Asked, error) {
 		{"advertiser", "an advertiser", in.Advertiser, func() (map[string]int32, error) { return known(ctx, q.AdvertisersBySlug, []string{in.Advertiser}) }, &asked.Advertiser},
 		{"campaign", "a campaign", in.Campaign, func() (map[string]int32, error) { return known(ctx, q.CampaignsBySlug, []string{in.Campaign}) }, &asked.Campaign},
 		{"flight", "a flight", in.Flight, func() (map[string]int32, error) { return known(ctx, q.AnyFlightsBySlug, []string{in.Flight}) }, &asked.Flight},
+		{"topic", "a topic", in.Topic, func() (map[string]int32, error) { return known(ctx, q.TopicsBySlug, []string{in.Topic}) }, &asked.Topic},
 		{"publisher", "a publisher", in.Publisher, func() (map[string]int32, error) { return known(ctx, q.PublishersBySlug, []string{in.Publisher}) }, &asked.Publisher},
 	} {
 		if filter.slug == "" {
@@ -147,6 +151,16 @@ func (a *API) asked(ctx context.Context, in *reportIn) (report.Asked, error) {
 			f.add(filter.path, filter.slug, "expected the slug of %s that exists", filter.what)
 		}
 		*filter.id = id
+	}
+	if slices.Contains(in.GroupBy, "topic") || in.Topic != "" {
+		if in.Publisher != "" {
+			f.add("publisher", in.Publisher, "expected none with topics, which are not counted by publisher")
+		}
+		for i, d := range in.GroupBy {
+			if d == "ad" || d == "publisher" {
+				f.add(fmt.Sprintf("group_by[%d]", i), d, "expected no %s with topics, which are not counted by it", d)
+			}
+		}
 	}
 	if in.Country != "" {
 		country(f, "country", in.Country)

@@ -175,6 +175,7 @@ func newStep(l *Loaded, now int64, rules Rules) *step {
 		written: Changes{
 			At:        now,
 			Rollups:   map[RollupKey]Counts{},
+			Topics:    map[TopicKey]TopicCounts{},
 			Decisions: map[DecisionKey]Decisions{},
 			Refusals:  map[RefusalKey]int64{},
 		},
@@ -436,6 +437,7 @@ func (s *step) apply(h *Holder, b *wire.Batch) {
 		s.giveBack(l, t.Returned[i]-l.Returned)
 	}
 	s.count(h, b.GetRollups())
+	s.countTopics(h, b.GetTopics())
 	for _, e := range b.GetForeign() {
 		s.foreign(h, e)
 	}
@@ -489,6 +491,30 @@ func (s *step) count(h *Holder, r *wire.Rollups) {
 	}
 }
 
+func (s *step) countTopics(h *Holder, r *wire.TopicRollups) {
+	for i := range r.GetHour() {
+		s.topic(h, TopicKey{Hour: r.Hour[i], Topic: r.Topic[i], Flight: r.Flight[i], Country: r.Country[i]}, TopicCounts{Counts: Counts{
+			Views: r.Views[i], Clicks: r.Clicks[i], UnbilledViews: r.UnbilledViews[i], UnbilledClicks: r.UnbilledClicks[i], Spent: r.SpentMicros[i],
+		}})
+	}
+}
+
+func (s *step) topic(h *Holder, key TopicKey, c TopicCounts) {
+	key.Region, key.Country = h.Region, country(key.Country)
+	s.written.Topics[key] = s.written.Topics[key].plus(c)
+}
+
+// rollupEvent counts an event that is judged here, in the hour in which it
+// happened.
+func (s *step) rollupEvent(h *Holder, e *wire.Event, c Counts) {
+	seconds := e.GetAt() / 1000
+	hour := seconds - seconds%3600
+	s.rollup(h, RollupKey{Hour: hour, Flight: e.GetFlight(), Ad: e.GetAd(), Publisher: e.GetPublisher(), Country: e.GetCountry()}, c)
+	for _, topic := range e.GetTopics() {
+		s.topic(h, TopicKey{Hour: hour, Topic: topic, Flight: e.GetFlight(), Country: e.GetCountry()}, TopicCounts{Counts: c})
+	}
+}
+
 func (s *step) rollup(h *Holder, key RollupKey, c Counts) {
 	key.Region, key.Country = h.Region, country(key.Country)
 	s.written.Rollups[key] = s.written.Rollups[key].plus(c)
@@ -505,7 +531,7 @@ func (s *step) foreign(sender *Holder, e *wire.Event) {
 	}
 	home := s.Holders[key.Home]
 	if home == nil { // no such holder was ever registered here
-		s.rollup(sender, eventRollup(e), Counts{HomeLost: 1})
+		s.rollupEvent(sender, e, Counts{HomeLost: 1})
 		return
 	}
 	s.Known[key] = true
@@ -514,15 +540,9 @@ func (s *step) foreign(sender *Holder, e *wire.Event) {
 	f := Foreign{EventKey: key, Position: home.ForeignPosition, Sender: sender.ID, Event: e, At: s.now}
 	if home.State == Closed && !home.HandedIn && home != sender {
 		f.Outcome = HomeLost
-		s.rollup(home, eventRollup(e), Counts{HomeLost: 1})
+		s.rollupEvent(home, e, Counts{HomeLost: 1})
 	}
 	s.written.Foreign = append(s.written.Foreign, f)
-}
-
-// eventRollup is where an event counts: in the hour in which it happened.
-func eventRollup(e *wire.Event) RollupKey {
-	seconds := e.GetAt() / 1000
-	return RollupKey{Hour: seconds - seconds%3600, Flight: e.GetFlight(), Ad: e.GetAd(), Publisher: e.GetPublisher(), Country: e.GetCountry()}
 }
 
 func (s *step) keepWindows(h *Holder, ws []*wire.Window) {
@@ -582,8 +602,11 @@ func (s *step) side(t *turn) {
 	d := side.GetDecisions()
 	for i := range d.GetHour() {
 		key := DecisionKey{d.Hour[i], h.Region, d.Publisher[i], country(d.Country[i]), d.Flight[i]}
-		sum := s.written.Decisions[key]
-		s.written.Decisions[key] = Decisions{sum.Decisions + d.Decisions[i], sum.Offers + d.Offers[i]}
+		s.written.Decisions[key] = s.written.Decisions[key].plus(Decisions{d.Decisions[i], d.Offers[i]})
+	}
+	b := side.GetTopics()
+	for i := range b.GetHour() {
+		s.topic(h, TopicKey{Hour: b.Hour[i], Topic: b.Topic[i], Flight: b.Flight[i], Country: b.Country[i]}, TopicCounts{Decisions: Decisions{b.Decisions[i], b.Offers[i]}})
 	}
 	seconds := s.now / 1000
 	f := side.GetRefusals()

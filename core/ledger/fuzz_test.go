@@ -48,8 +48,10 @@ func FuzzExchange(f *testing.F) {
 			Seal:    &wire.Cursor{Batch: 2, Position: 200, Hash: []byte("0123456789abcdef")},
 			Totals:  &wire.Totals{Budget: []int64{views}, Granted: []int64{100}, Spent: []int64{20}, Returned: []int64{5}},
 			Rollups: &wire.Rollups{Hour: []int64{3600}, Flight: []uint32{1}, Ad: []uint32{2}, Publisher: []uint32{3}, Country: []string{"DE"}, Views: []int64{1}, Clicks: []int64{1}, UnbilledViews: []int64{1}, UnbilledClicks: []int64{1}, SpentMicros: []int64{2000}},
+			Topics:  &wire.TopicRollups{Hour: []int64{3600}, Topic: []uint32{4}, Flight: []uint32{1}, Country: []string{"DE"}, Views: []int64{1}, Clicks: []int64{1}, UnbilledViews: []int64{1}, UnbilledClicks: []int64{1}, SpentMicros: []int64{2000}},
 			Foreign: []*wire.Event{{
-				Kind: 1, Holder: 2, Boot: 5, Seq: 7, Ad: 1, Flight: 1, Publisher: 1, Country: "NZ", ViewPrice: 2000, Issued: 1, At: ledgertest.Start,
+				Topics: []uint32{4, 5},
+				Kind:   1, Holder: 2, Boot: 5, Seq: 7, Ad: 1, Flight: 1, Publisher: 1, Country: "NZ", ViewPrice: 2000, Issued: 1, At: ledgertest.Start,
 				Flags: uint32(token.FlagViews | token.FlagFlightDay),
 			}},
 			Verdicts: []*wire.Verdict{{Position: 1, Outcome: 1}}, Closing: true, Final: []*wire.Window{{Boot: 1, Floor: 2, Next: 10, Bits: []byte{1, 2}}},
@@ -57,6 +59,7 @@ func FuzzExchange(f *testing.F) {
 		Side: &wire.Side{
 			Wants:     []*wire.Want{{Budget: views, Target: 500, VelocityMilli: 1 << 40}, {Budget: day, Target: 4000, VelocityMilli: 7}},
 			Decisions: &wire.DecisionCounts{Hour: []int64{3600}, Publisher: []uint32{1}, Country: []string{""}, Flight: []uint32{0}, Decisions: []int64{1}, Offers: []int64{0}},
+			Topics:    &wire.TopicDecisions{Hour: []int64{3600}, Topic: []uint32{0}, Country: []string{""}, Flight: []uint32{0}, Decisions: []int64{1}, Offers: []int64{0}},
 			Refusals:  &wire.Refusals{Flight: []uint32{1}, Reason: []string{"geo"}, N: []int64{2}}, AppliedCatalog: 3, AppliedControl: 4,
 		},
 	})

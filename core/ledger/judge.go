@@ -122,12 +122,11 @@ func (s *step) judge(h *Holder) Judged {
 
 // verdict judges one event and does what follows from it.
 func (s *step) verdict(h *Holder, f *Foreign) exchange.Outcome {
-	key := eventRollup(f.Event)
 	if !h.HandedIn {
 		if f.Sender == h.ID && s.now < f.At+handInLife.Milliseconds() { // its hand-in has begun
 			return Waiting
 		}
-		s.rollup(h, key, Counts{HomeLost: 1})
+		s.rollupEvent(h, f.Event, Counts{HomeLost: 1})
 		return HomeLost
 	}
 	if h.Batch < h.Recovered && f.Event.GetAt() <= s.RecoveredAt+settleDelay.Milliseconds() {
@@ -138,7 +137,7 @@ func (s *step) verdict(h *Holder, f *Foreign) exchange.Outcome {
 	if w == nil || f.Seq < w.Floor {
 		// It came so late that its bits are gone: nobody can tell whether it was
 		// judged before.
-		s.rollup(h, key, Counts{HomeLost: 1})
+		s.rollupEvent(h, f.Event, Counts{HomeLost: 1})
 		return HomeLost
 	}
 	if w.used(f.Seq, click) {
@@ -169,7 +168,7 @@ func (s *step) verdict(h *Holder, f *Foreign) exchange.Outcome {
 	default:
 		counts.UnbilledViews = 1
 	}
-	s.rollup(h, key, counts)
+	s.rollupEvent(h, f.Event, counts)
 	return outcome
 }
 

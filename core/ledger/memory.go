@@ -42,6 +42,7 @@ type Truth struct {
 	Windows   map[uint32]map[uint64]Window
 	Foreign   map[EventKey]Foreign
 	Rollups   map[RollupKey]Counts
+	Topics    map[TopicKey]TopicCounts
 	Totals    map[uint32]Counts
 	Decisions map[DecisionKey]Decisions
 	Refusals  map[RefusalKey]int64
@@ -84,6 +85,7 @@ func NewTruth() Truth {
 		Windows:   map[uint32]map[uint64]Window{},
 		Foreign:   map[EventKey]Foreign{},
 		Rollups:   map[RollupKey]Counts{},
+		Topics:    map[TopicKey]TopicCounts{},
 		Totals:    map[uint32]Counts{},
 		Decisions: map[DecisionKey]Decisions{},
 		Refusals:  map[RefusalKey]int64{},
@@ -96,6 +98,7 @@ func NewTruth() Truth {
 func (t Truth) clone() Truth {
 	t.Holders, t.Budgets, t.Leases = maps.Clone(t.Holders), maps.Clone(t.Budgets), maps.Clone(t.Leases)
 	t.Foreign, t.Rollups, t.Totals = maps.Clone(t.Foreign), maps.Clone(t.Rollups), maps.Clone(t.Totals)
+	t.Topics = maps.Clone(t.Topics)
 	t.Decisions, t.Refusals, t.Receipts = maps.Clone(t.Decisions), maps.Clone(t.Refusals), maps.Clone(t.Receipts)
 	t.Windows, t.Statements = maps.Clone(t.Windows), maps.Clone(t.Statements)
 	for h, ws := range t.Windows {
@@ -106,7 +109,7 @@ func (t Truth) clone() Truth {
 
 // Difference is a place where two accounts of the same thing disagree.
 type Difference struct {
-	What string // of a budget: outstanding, settled, velocity; of a flight: views, clicks, …, spent_micros
+	What string // of a budget: outstanding, settled, velocity; of a flight: views, clicks, …, spent_micros, and those of one topic
 	Of   int64  // the budget or the flight
 	Have int64
 	Want int64
@@ -148,6 +151,28 @@ func (t Truth) Check() ([]Difference, error) {
 		differ("unbilled_clicks", int64(flight), have.UnbilledClicks, want.UnbilledClicks)
 		differ("home_lost", int64(flight), have.HomeLost, want.HomeLost)
 		differ("spent_micros", int64(flight), have.Spent, want.Spent)
+	}
+	// What pages of one topic had is part of what all pages had.
+	type part struct{ topic, flight uint32 }
+	parts := map[part]Counts{}
+	for k, c := range t.Topics {
+		of := part{k.Topic, k.Flight}
+		parts[of] = parts[of].plus(c.Counts)
+	}
+	for of, have := range parts {
+		want := sum[of.flight]
+		for _, c := range [...]struct {
+			what       string
+			have, want int64
+		}{
+			{"topic views", have.Views, want.Views}, {"topic clicks", have.Clicks, want.Clicks},
+			{"topic unbilled_views", have.UnbilledViews, want.UnbilledViews}, {"topic unbilled_clicks", have.UnbilledClicks, want.UnbilledClicks},
+			{"topic home_lost", have.HomeLost, want.HomeLost}, {"topic spent_micros", have.Spent, want.Spent},
+		} {
+			if c.have > c.want {
+				diff = append(diff, Difference{c.what, int64(of.flight), c.have, c.want})
+			}
+		}
 	}
 	slices.SortFunc(diff, func(a, b Difference) int { return cmp.Or(cmp.Compare(a.What, b.What), cmp.Compare(a.Of, b.Of)) })
 	return diff, nil
@@ -550,9 +575,11 @@ func (tx *memoryTx) Write(_ context.Context, c *Changes) error {
 	for flight, n := range Totals(c.Rollups) {
 		put(tx, m.Totals, flight, m.Totals[flight].plus(n))
 	}
+	for key, n := range c.Topics {
+		put(tx, m.Topics, key, m.Topics[key].plus(n))
+	}
 	for key, n := range c.Decisions {
-		sum := m.Decisions[key]
-		put(tx, m.Decisions, key, Decisions{sum.Decisions + n.Decisions, sum.Offers + n.Offers})
+		put(tx, m.Decisions, key, m.Decisions[key].plus(n))
 	}
 	for key, n := range c.Refusals {
 		put(tx, m.Refusals, key, m.Refusals[key]+n)

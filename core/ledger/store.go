@@ -178,6 +178,7 @@ type Changes struct {
 	Leases    []*Lease // changed; they exist
 	NewLeases []*Lease
 	Rollups   map[RollupKey]Counts
+	Topics    map[TopicKey]TopicCounts
 	Decisions map[DecisionKey]Decisions
 	Refusals  map[RefusalKey]int64
 	Receipts  []Receipt
@@ -200,6 +201,26 @@ type RollupKey struct {
 	Ad        uint32
 	Publisher uint32
 	Country   string // "" unknown
+}
+
+// TopicKey says what was counted of the pages of a topic; topic 0: of those that
+// are about none. A page of several topics counts for each of them.
+type TopicKey struct {
+	Hour    int64
+	Region  string
+	Topic   uint32
+	Flight  uint32 // 0: no ad
+	Country string
+}
+
+// TopicCounts are increments.
+type TopicCounts struct {
+	Counts
+	Decisions
+}
+
+func (c TopicCounts) plus(d TopicCounts) TopicCounts {
+	return TopicCounts{c.Counts.plus(d.Counts), c.Decisions.plus(d.Decisions)}
 }
 
 // Counts are increments.
@@ -238,6 +259,10 @@ type DecisionKey struct {
 
 // Decisions are increments.
 type Decisions struct{ Decisions, Offers int64 }
+
+func (d Decisions) plus(o Decisions) Decisions {
+	return Decisions{d.Decisions + o.Decisions, d.Offers + o.Offers}
+}
 
 // RefusalKey says what refused; flight 0: not about one flight.
 type RefusalKey struct {

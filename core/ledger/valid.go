@@ -87,6 +87,7 @@ func batch(r *wire.SyncRequest) error {
 		totals(b.GetTotals()),
 		expect(b.GetClosing() || len(b.GetHeld()) == 0, "batch.held", "events only where closing is set"),
 		rollups(b.GetRollups()),
+		topicRollups(b.GetTopics()),
 	); err != nil {
 		return err
 	}
@@ -176,6 +177,45 @@ func rollups(r *wire.Rollups) error {
 	return nil
 }
 
+func topicRollups(r *wire.TopicRollups) error {
+	n := len(r.GetHour())
+	for _, l := range [...]int{
+		len(r.GetTopic()), len(r.GetFlight()), len(r.GetCountry()), len(r.GetViews()), len(r.GetClicks()),
+		len(r.GetUnbilledViews()), len(r.GetUnbilledClicks()), len(r.GetSpentMicros()),
+	} {
+		if l != n {
+			return errors.New("batch.topics: expected arrays of one length")
+		}
+	}
+	for i := range n {
+		if err := errors.Join(
+			hour(r.Hour[i]), topic(r.Topic[i]), id(r.Flight[i], 0, "flight"),
+			counts(r.Views[i], r.Clicks[i], r.UnbilledViews[i], r.UnbilledClicks[i], r.SpentMicros[i]),
+		); err != nil {
+			return fmt.Errorf("batch.topics[%d].%w", i, err)
+		}
+	}
+	return nil
+}
+
+// topic accepts the ids that a token can carry.
+func topic(n uint32) error {
+	return expect(n <= math.MaxUint16, "topic", "16 bits")
+}
+
+// topics accepts those of one page.
+func topics(list []uint32) error {
+	if len(list) > token.MaxTopics {
+		return fmt.Errorf("topics: expected at most %d", token.MaxTopics)
+	}
+	for _, n := range list {
+		if err := topic(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func hour(h int64) error {
 	const year10000 = 253402300800
 	return expect(h >= 0 && h < year10000 && h%3600 == 0, "hour", "the unix second in which an hour starts")
@@ -218,6 +258,7 @@ func event(e *wire.Event, sender uint32, late bool) error {
 		expect(e.GetViewPrice() >= 0 && e.GetViewPrice() <= maxPrice, "view_price", "micros"),
 		expect(e.GetClickPrice() >= 0 && e.GetClickPrice() <= maxPrice, "click_price", "micros"),
 		expect(e.GetFlags() <= math.MaxUint16, "flags", "16 bits"),
+		topics(e.GetTopics()),
 		moment(e.GetIssued(), "issued"), moment(e.GetAt(), "at"),
 	)
 }
@@ -279,6 +320,18 @@ func side(s *wire.Side) error {
 			hour(d.Hour[i]), id(d.Publisher[i], 0, "publisher"), id(d.Flight[i], 0, "flight"), counts(d.Decisions[i], d.Offers[i]),
 		); err != nil {
 			return fmt.Errorf("side.decisions[%d].%w", i, err)
+		}
+	}
+	b := s.GetTopics()
+	n = len(b.GetHour())
+	if len(b.GetTopic()) != n || len(b.GetCountry()) != n || len(b.GetFlight()) != n || len(b.GetDecisions()) != n || len(b.GetOffers()) != n {
+		return errors.New("side.topics: expected arrays of one length")
+	}
+	for i := range n {
+		if err := errors.Join(
+			hour(b.Hour[i]), topic(b.Topic[i]), id(b.Flight[i], 0, "flight"), counts(b.Decisions[i], b.Offers[i]),
+		); err != nil {
+			return fmt.Errorf("side.topics[%d].%w", i, err)
 		}
 	}
 	f := s.GetRefusals()

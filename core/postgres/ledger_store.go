@@ -319,6 +319,7 @@ func (t *ledgerTx) Write(ctx context.Context, c *ledger.Changes) error {
 	writeLeases(batch, "update_leases", c.Leases)
 	writeLeases(batch, "insert_leases", c.NewLeases)
 	writeRollups(batch, c)
+	writeTopics(batch, c.Topics)
 	writeSide(batch, c)
 	if err := writeForeign(batch, c); err != nil {
 		return err
@@ -449,6 +450,33 @@ func writeRollups(batch *pgx.Batch, c *ledger.Changes) {
 		n.add(c.Rollups[k])
 	}
 	execAll(batch, len(keys), "add_rollups", hours, regions, flight, ads, publisher, countries, n[0], n[1], n[2], n[3], n[4], n[5])
+}
+
+// writeTopics adds what was decided and counted by topic, in one order as
+// writeRollups does.
+func writeTopics(batch *pgx.Batch, topics map[ledger.TopicKey]ledger.TopicCounts) {
+	if len(topics) == 0 {
+		return
+	}
+	keys := slices.SortedFunc(maps.Keys(topics), func(a, b ledger.TopicKey) int {
+		return cmp.Or(cmp.Compare(a.Hour, b.Hour), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Flight, b.Flight),
+			cmp.Compare(a.Country, b.Country), cmp.Compare(a.Region, b.Region))
+	})
+	var (
+		hours              = make([]time.Time, 0, len(keys))
+		regions, countries = texts(keys), texts(keys)
+		topic, flight      = ints[int32](keys), ints[int32](keys)
+		decisions, offers  = ints[int64](keys), ints[int64](keys)
+		n                  counts
+	)
+	for _, k := range keys {
+		hours, regions, countries = append(hours, time.Unix(k.Hour, 0)), append(regions, k.Region), append(countries, k.Country)
+		topic, flight = append(topic, int32(k.Topic)), append(flight, int32(k.Flight))
+		c := topics[k]
+		decisions, offers = append(decisions, c.Decisions.Decisions), append(offers, c.Offers)
+		n.add(c.Counts)
+	}
+	execAll(batch, len(keys), "add_topics", hours, regions, topic, flight, countries, decisions, offers, n[0], n[1], n[2], n[3], n[4], n[5])
 }
 
 // writeSide adds counts of decisions and refusals, and receipts.

@@ -108,7 +108,7 @@ func ledgerFixture(t testing.TB) ledgertest.Fixture {
 	}
 	exec(`UPDATE ledger SET stamp_key = $1`, ledger.MemoryStampKey)
 	reset := func() {
-		exec(`TRUNCATE budgets, holders, leases, windows, foreign_events, rollups, flight_totals, decision_counts, refusals, receipts, token_keys,
+		exec(`TRUNCATE budgets, holders, leases, windows, foreign_events, rollups, topic_counts, flight_totals, decision_counts, refusals, receipts, token_keys,
 			statements, flights RESTART IDENTITY CASCADE`)
 		exec(`INSERT INTO ledger (stamp_key) VALUES ($1)
 			ON CONFLICT (id) DO UPDATE SET forgotten_at = NULL, forgotten_by = NULL, reason = '', recovered_at = NULL`, ledger.MemoryStampKey)
@@ -117,6 +117,13 @@ func ledgerFixture(t testing.TB) ledgertest.Fixture {
 		Restore: func(was ledger.Truth) {
 			reset()
 			if err := db.Ledger().Update(t.Context(), func(tx ledger.Tx) error { return tx.Rebuild(t.Context(), rebuilt(was)) }); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.InTx(t.Context(), func(tx pgx.Tx) error {
+				batch := &pgx.Batch{}
+				writeTopics(batch, was.Topics)
+				return send(t.Context(), tx, batch, "put the topics back")
+			}); err != nil {
 				t.Fatal(err)
 			}
 			exec(`UPDATE ledger SET recovered_at = NULL`)
@@ -240,6 +247,17 @@ func dump(t testing.TB, db *DB) ledger.Truth {
 		err := row.Scan(&hour, &k.Region, &k.Flight, &k.Ad, &k.Publisher, &k.Country, &c.Views, &c.Clicks, &c.UnbilledViews, &c.UnbilledClicks, &c.HomeLost, &c.Spent)
 		k.Hour = hour.Unix()
 		truth.Rollups[k] = c
+		return err
+	})
+	each(`SELECT hour, region, topic, flight, country, decisions, offers, views, clicks, unbilled_views, unbilled_clicks, home_lost, spent_micros FROM topic_counts`, func(row pgx.Rows) error {
+		var (
+			k    ledger.TopicKey
+			c    ledger.TopicCounts
+			hour time.Time
+		)
+		err := row.Scan(&hour, &k.Region, &k.Topic, &k.Flight, &k.Country, &c.Decisions.Decisions, &c.Offers, &c.Views, &c.Clicks, &c.UnbilledViews, &c.UnbilledClicks, &c.HomeLost, &c.Spent)
+		k.Hour = hour.Unix()
+		truth.Topics[k] = c
 		return err
 	})
 	each(`SELECT flight, views, clicks, unbilled_views, unbilled_clicks, home_lost, spent_micros FROM flight_totals`, func(row pgx.Rows) error {

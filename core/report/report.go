@@ -7,7 +7,11 @@
 // they happened, and late where an edge was cut off: a report of the past can
 // still grow. Decisions and offers are not counted by ad: where ads are a
 // dimension, they stand in the rows without one. A decision without an ad
-// stands in the rows without a flight.
+// stands in the rows without a flight. Refunds are known by flight alone, and
+// count when they are given.
+//
+// Topics have counts of their own, without ads and publishers. A page of several
+// topics counts once for each of them: what all topics had must not be added up.
 package report
 
 import (
@@ -39,10 +43,11 @@ const (
 	Publisher  Dimension = "publisher"
 	Region     Dimension = "region"
 	Country    Dimension = "country"
+	Topic      Dimension = "topic"
 )
 
 // Dimensions are all of them.
-var Dimensions = []Dimension{Hour, Day, Advertiser, Campaign, Flight, Ad, Publisher, Region, Country}
+var Dimensions = []Dimension{Hour, Day, Advertiser, Campaign, Flight, Ad, Publisher, Region, Country, Topic}
 
 // Asked says what to report. Ids of 0 and empty strings do not filter.
 type Asked struct {
@@ -54,6 +59,7 @@ type Asked struct {
 	Publisher  int32
 	Region     string
 	Country    string
+	Topic      int32
 	Skip, Most int32 // rows
 }
 
@@ -69,6 +75,7 @@ type Row struct {
 	Publisher  *string    `json:"publisher,omitempty"`
 	Region     *string    `json:"region,omitempty" doc:"Where the edge runs."`
 	Country    *string    `json:"country,omitempty" doc:"Where the reader is; empty: unknown."`
+	Topic      *string    `json:"topic,omitempty" doc:"What the page is about; empty: none of the topics. A page of several topics counts in the row of each, so rows of topics must not be added up."`
 
 	Decisions      int64 `json:"decisions"`
 	Offers         int64 `json:"offers"`
@@ -76,7 +83,11 @@ type Row struct {
 	Clicks         int64 `json:"clicks"`
 	UnbilledViews  int64 `json:"unbilled_views"`
 	UnbilledClicks int64 `json:"unbilled_clicks"`
-	SpentMicros    int64 `json:"spent_micros"`
+	SpentMicros    int64 `json:"spent_micros" doc:"What the counted views and clicks cost, refunded ones included."`
+
+	RefundedViews  int64 `json:"refunded_views" doc:"Refunds count in the hour in which they were given. They are known by flight alone: where publishers, ads, regions or countries are a dimension they stand in the row without one, and topics do not tell them."`
+	RefundedClicks int64 `json:"refunded_clicks"`
+	RefundedMicros int64 `json:"refunded_micros" doc:"What is not charged of spent_micros, of this time or of an earlier one."`
 
 	FillRate   *float64 `json:"fill_rate" doc:"offers / decisions; null where there was none."`
 	ViewRate   *float64 `json:"view_rate" doc:"views / offers; null where there was none."`
@@ -84,10 +95,35 @@ type Row struct {
 	ECPMMicros *int64   `json:"ecpm_micros" doc:"What 1000 views cost, rounded down; null where there was none."`
 }
 
+// ByTopic reports whether what was asked for is counted by topic.
+func (a *Asked) ByTopic() bool { return a.Topic != 0 || slices.Contains(a.GroupBy, Topic) }
+
 // Delivery reports what was asked for. Without dimensions it is one row, also
-// where nothing was counted.
+// where nothing was counted. By topic it knows neither ads nor publishers.
 func Delivery(ctx context.Context, db *postgres.DB, a Asked) ([]Row, error) {
 	by := func(d Dimension) bool { return slices.Contains(a.GroupBy, d) }
+	if a.ByTopic() {
+		rows, err := db.Queries().TopicReport(ctx, query.TopicReportParams{
+			Since: a.From, Until: a.To, Skip: a.Skip, N: a.Most,
+			Region: a.Region, Country: a.Country, Topic: some(a.Topic),
+			Flight: some(a.Flight), Campaign: some(a.Campaign), Advertiser: some(a.Advertiser),
+			ByHour: by(Hour), ByDay: by(Day), ByRegion: by(Region), ByCountry: by(Country),
+			ByAdvertiser: by(Advertiser), ByCampaign: by(Campaign), ByFlight: by(Flight),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("report delivery by topic: %w", err)
+		}
+		counted := make([]counted, len(rows))
+		for i, r := range rows {
+			counted[i].topic = r.Topic
+			counted[i].DeliveryReportRow = query.DeliveryReportRow{
+				At: r.At, Region: r.Region, Country: r.Country, Advertiser: r.Advertiser, Campaign: r.Campaign, Flight: r.Flight,
+				Decisions: r.Decisions, Offers: r.Offers, Views: r.Views, Clicks: r.Clicks,
+				UnbilledViews: r.UnbilledViews, UnbilledClicks: r.UnbilledClicks, SpentMicros: r.SpentMicros,
+			}
+		}
+		return a.rows(counted), nil
+	}
 	rows, err := db.Queries().DeliveryReport(ctx, query.DeliveryReportParams{
 		Since: a.From, Until: a.To, Skip: a.Skip, N: a.Most,
 		Region: a.Region, Country: a.Country,
@@ -98,14 +134,30 @@ func Delivery(ctx context.Context, db *postgres.DB, a Asked) ([]Row, error) {
 	if err != nil {
 		return nil, fmt.Errorf("report delivery: %w", err)
 	}
+	counted := make([]counted, len(rows))
+	for i, r := range rows {
+		counted[i].DeliveryReportRow = r
+	}
+	return a.rows(counted), nil
+}
+
+// counted is a row as it was read.
+type counted struct {
+	query.DeliveryReportRow
+	topic string
+}
+
+// rows are what was read, with what follows from it.
+func (a *Asked) rows(rows []counted) []Row {
 	if len(rows) == 0 && len(a.GroupBy) == 0 && a.Skip == 0 {
-		rows = []query.DeliveryReportRow{{}}
+		rows = []counted{{}}
 	}
 	out := make([]Row, len(rows))
 	for i, r := range rows {
 		out[i] = Row{
 			Decisions: r.Decisions, Offers: r.Offers, Views: r.Views, Clicks: r.Clicks,
 			UnbilledViews: r.UnbilledViews, UnbilledClicks: r.UnbilledClicks, SpentMicros: r.SpentMicros,
+			RefundedViews: r.RefundedViews, RefundedClicks: r.RefundedClicks, RefundedMicros: r.RefundedMicros,
 			FillRate: ratio(r.Offers, r.Decisions), ViewRate: ratio(r.Views, r.Offers), CTR: ratio(r.Clicks, r.Views),
 			ECPMMicros: ecpm(r.SpentMicros, r.Views),
 		}
@@ -131,10 +183,12 @@ func Delivery(ctx context.Context, db *postgres.DB, a Asked) ([]Row, error) {
 				out[i].Region = &rows[i].Region
 			case Country:
 				out[i].Country = &rows[i].Country
+			case Topic:
+				out[i].Topic = &rows[i].topic
 			}
 		}
 	}
-	return out, nil
+	return out
 }
 
 func some(id int32) *int32 {
@@ -175,7 +229,7 @@ func WriteCSV(to io.Writer, groupBy []Dimension, rows []Row) error {
 		heading = append(heading, string(d))
 	}
 	heading = append(heading, "decisions", "offers", "views", "clicks", "unbilled_views", "unbilled_clicks", "spent_micros",
-		"fill_rate", "view_rate", "ctr", "ecpm_micros")
+		"fill_rate", "view_rate", "ctr", "ecpm_micros", "refunded_views", "refunded_clicks", "refunded_micros")
 	if err := w.Write(heading); err != nil {
 		return err
 	}
@@ -200,6 +254,9 @@ func WriteCSV(to io.Writer, groupBy []Dimension, rows []Row) error {
 			line = append(line, "")
 		} else {
 			line = append(line, strconv.FormatInt(*r.ECPMMicros, 10))
+		}
+		for _, n := range []int64{r.RefundedViews, r.RefundedClicks, r.RefundedMicros} {
+			line = append(line, strconv.FormatInt(n, 10))
 		}
 		if err := w.Write(line); err != nil {
 			return err
@@ -230,6 +287,8 @@ func (r *Row) text(d Dimension) string {
 		return *r.Region
 	case Country:
 		return *r.Country
+	case Topic:
+		return *r.Topic
 	}
 	return ""
 }

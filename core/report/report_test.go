@@ -31,10 +31,10 @@ func TestCSV(t *testing.T) {
 	flight, region, hour, rate, price := "", "eu", time.Date(2025, 9, 1, 10, 0, 0, 0, time.UTC), 0.5, int64(7)
 	var out strings.Builder
 	err := WriteCSV(&out, []Dimension{Region, Flight, Hour}, []Row{
-		{Flight: &flight, Region: &region, Hour: &hour, Decisions: 2, Offers: 1, FillRate: &rate, ECPMMicros: &price},
+		{Flight: &flight, Region: &region, Hour: &hour, Decisions: 2, Offers: 1, FillRate: &rate, ECPMMicros: &price, RefundedViews: 3, RefundedMicros: 6000},
 	})
-	want := "hour,flight,region,decisions,offers,views,clicks,unbilled_views,unbilled_clicks,spent_micros,fill_rate,view_rate,ctr,ecpm_micros\n" +
-		"2025-09-01T10:00:00Z,,eu,2,1,0,0,0,0,0,0.500000,,,7\n"
+	want := "hour,flight,region,decisions,offers,views,clicks,unbilled_views,unbilled_clicks,spent_micros,fill_rate,view_rate,ctr,ecpm_micros,refunded_views,refunded_clicks,refunded_micros\n" +
+		"2025-09-01T10:00:00Z,,eu,2,1,0,0,0,0,0,0.500000,,,7,3,0,6000\n"
 	if err != nil || out.String() != want {
 		t.Errorf("%v\n%swant\n%s", err, out.String(), want)
 	}

@@ -1,12 +1,12 @@
 // Package retention decides how long the core keeps what was counted, and makes
 // the partitions that it is kept in.
 //
-// Rollups and decision counts lie in partitions of a month, the series of plan
+// Rollups, decision counts and both by topic lie in partitions of a month, the series of plan
 // against delivery in partitions of a day. The job partitions makes them ahead,
 // while they are empty; whatever has no partition lies in the table's default
 // one, and is neither moved nor lost (core/postgres, Partitions).
 //
-// The series is kept for series.Keep. Rollups, decision counts and refusals are
+// The series is kept for series.Keep. What reports are made of, and refusals, is
 // kept for ever, unless the operator says otherwise: then months go once all of
 // their hours are too old, and what lies in a default partition goes by the
 // hour. Sums of the rollups that went stay by flight, so that nearside-core
@@ -32,6 +32,7 @@ const Least = 35 * 24 * time.Hour
 var (
 	rollups   = postgres.Partitions{Table: "rollups", Column: "hour", Ahead: 2}
 	decisions = postgres.Partitions{Table: "decision_counts", Column: "hour", Ahead: 2}
+	topics    = postgres.Partitions{Table: "topic_counts", Column: "hour", Ahead: 2}
 	points    = postgres.Partitions{Table: "flight_series", Column: "at", Daily: true, Ahead: 7}
 )
 
@@ -49,7 +50,7 @@ func Job(db *postgres.DB, reports time.Duration) jobs.Job {
 // Run is the job's work at now.
 func Run(ctx context.Context, db *postgres.DB, reports time.Duration, now time.Time) (string, error) {
 	var made, left, dropped []string
-	for _, p := range []postgres.Partitions{rollups, decisions, points} {
+	for _, p := range []postgres.Partitions{rollups, decisions, topics, points} {
 		m, l, err := db.MakePartitions(ctx, p, now)
 		made, left = append(made, m...), append(left, l...)
 		if err != nil {
@@ -69,8 +70,10 @@ func Run(ctx context.Context, db *postgres.DB, reports time.Duration, now time.T
 		if err := drop(rollups, reports, postgres.FoldDropped); err != nil {
 			return "", err
 		}
-		if err := drop(decisions, reports, nil); err != nil {
-			return "", err
+		for _, p := range []postgres.Partitions{decisions, topics} {
+			if err := drop(p, reports, nil); err != nil {
+				return "", err
+			}
 		}
 		n, err := db.ForgetRefusals(ctx, now.Add(-reports))
 		gone += n

@@ -51,6 +51,7 @@ func (w *world) counted(hours ...string) {
 		w.sql(`INSERT INTO flight_totals AS t (flight, views, clicks, spent_micros) VALUES (7, 10, 1, 100)
 			ON CONFLICT (flight) DO UPDATE SET views = t.views + 10, clicks = t.clicks + 1, spent_micros = t.spent_micros + 100`)
 		w.sql(`INSERT INTO decision_counts (hour, region, publisher, country, flight, decisions) VALUES ($1, 'eu', 1, 'NL', 7, 5)`, clock(hour))
+		w.sql(`INSERT INTO topic_counts (hour, region, topic, flight, country, decisions, views) VALUES ($1, 'eu', 3, 7, 'NL', 5, 10)`, clock(hour))
 		w.sql(`INSERT INTO refusals (hour, region, flight, reason, n) VALUES ($1, 'eu', 7, 'on_pace', 1)`, clock(hour))
 	}
 }
@@ -104,7 +105,7 @@ const year = 365 * 24 * time.Hour
 // than its partitions.
 func TestPartitions(t *testing.T) {
 	w := open(t)
-	if said := w.run("2026-11-30 10", 0); said != "made 14 partitions, dropped 0 and 0 rows" {
+	if said := w.run("2026-11-30 10", 0); said != "made 17 partitions, dropped 0 and 0 rows" {
 		t.Error(said)
 	}
 	if said := w.run("2026-11-30 11", 0); said != "made 0 partitions, dropped 0 and 0 rows" {
@@ -114,7 +115,7 @@ func TestPartitions(t *testing.T) {
 	w.counted("2026-10-31 23", "2026-11-30 23", "2026-12-01 00", "2027-01-31 23", "2027-02-01 00", "2027-03-31 23", "2027-04-01 00")
 	const before = "2026-10-31 23 default, 2026-11-30 23 p2026_11, 2026-12-01 00 p2026_12, 2027-01-31 23 p2027_01, " +
 		"2027-02-01 00 default, 2027-03-31 23 default, 2027-04-01 00 default"
-	for _, table := range []string{"rollups", "decision_counts"} {
+	for _, table := range []string{"rollups", "decision_counts", "topic_counts"} {
 		if got := w.where(table, "hour"); got != before {
 			t.Errorf("%s: %s\nwant %s", table, got, before)
 		}
@@ -122,7 +123,7 @@ func TestPartitions(t *testing.T) {
 	// February, March and April have rows in default: they stay there, and what
 	// comes later of them goes there too. May is made.
 	said := w.run("2027-03-10 10", 0)
-	if want := "; has rows already, stays in default: rollups_p2027_03, rollups_p2027_04, decision_counts_p2027_03, decision_counts_p2027_04"; !strings.HasSuffix(said, want) {
+	if want := "; has rows already, stays in default: rollups_p2027_03, rollups_p2027_04, decision_counts_p2027_03, decision_counts_p2027_04, topic_counts_p2027_03, topic_counts_p2027_04"; !strings.HasSuffix(said, want) {
 		t.Errorf("%s\nwant %s", said, want)
 	}
 	w.counted("2027-03-31 22", "2027-05-01 00", "2027-06-01 00")
@@ -147,11 +148,11 @@ func TestRetention(t *testing.T) {
 		t.Errorf("without a retention: %s\nwant %s", got, all)
 	}
 	// A year before is 2025-02-28 09: January goes; February's last day stays.
-	if said := w.run("2026-02-28 09", year); said != "made 14 partitions, dropped 2 and 8 rows" {
+	if said := w.run("2026-02-28 09", year); said != "made 17 partitions, dropped 3 and 10 rows" {
 		t.Error(said)
 	}
 	const kept = "2025-02-28 23 p2025_02, 2025-07-15 09 p2025_07"
-	for _, table := range []string{"rollups", "decision_counts"} {
+	for _, table := range []string{"rollups", "decision_counts", "topic_counts"} {
 		if got := w.where(table, "hour"); got != kept {
 			t.Errorf("%s: %s\nwant %s", table, got, kept)
 		}

@@ -38,6 +38,7 @@ func Differ(a, b ledger.Truth) []string {
 		return x.EventKey == y.EventKey && x.Position == y.Position && x.Sender == y.Sender && x.At == y.At && x.Outcome == y.Outcome && proto.Equal(x.Event, y.Event)
 	})...)
 	diff = append(diff, differ("rollup", a.Rollups, b.Rollups, func(x, y ledger.Counts) bool { return x == y })...)
+	diff = append(diff, differ("topic", a.Topics, b.Topics, func(x, y ledger.TopicCounts) bool { return x == y })...)
 	diff = append(diff, differ("totals", a.Totals, b.Totals, func(x, y ledger.Counts) bool { return x == y })...)
 	diff = append(diff, differ("decisions", a.Decisions, b.Decisions, func(x, y ledger.Decisions) bool { return x == y })...)
 	diff = append(diff, differ("refusals", a.Refusals, b.Refusals, func(x, y int64) bool { return x == y })...)

@@ -83,6 +83,7 @@ type Edge struct {
 	dirty   map[lease.Budget]bool
 	gone    bool // drained
 	rollups *wire.Rollups
+	topics  *wire.TopicRollups
 	wants   map[lease.Budget]*wire.Want
 	foreign []*wire.Event
 	verdict []*wire.Verdict
@@ -166,7 +167,7 @@ func (w *World) edge(id uint32) *Edge {
 func NewEdge(id uint32, now int64) *Edge {
 	e := &Edge{
 		ID: id, now: &now, Seal: &wire.Cursor{}, Acked: &wire.Cursor{}, Leases: map[lease.Budget]lease.Totals{},
-		rollups: &wire.Rollups{}, dirty: map[lease.Budget]bool{}, wants: map[lease.Budget]*wire.Want{},
+		rollups: &wire.Rollups{}, topics: &wire.TopicRollups{}, dirty: map[lease.Budget]bool{}, wants: map[lease.Budget]*wire.Want{},
 	}
 	e.Restart()
 	return e
@@ -220,6 +221,18 @@ func (e *Edge) count(flight uint32, views, micros int64) {
 	r.UnbilledViews = append(r.UnbilledViews, 0)
 	r.UnbilledClicks = append(r.UnbilledClicks, 0)
 	r.SpentMicros = append(r.SpentMicros, micros)
+	for _, topic := range [...]uint32{1, 2} { // every page is about both
+		t := e.topics
+		t.Hour = append(t.Hour, *e.now/1000/3600*3600)
+		t.Topic = append(t.Topic, topic)
+		t.Flight = append(t.Flight, flight)
+		t.Country = append(t.Country, "DE")
+		t.Views = append(t.Views, views)
+		t.Clicks = append(t.Clicks, 0)
+		t.UnbilledViews = append(t.UnbilledViews, 0)
+		t.UnbilledClicks = append(t.UnbilledClicks, 0)
+		t.SpentMicros = append(t.SpentMicros, micros)
+	}
 }
 
 // Return gives n of the lease back.
@@ -261,10 +274,10 @@ func (e *Edge) Cut() *wire.Batch {
 	e.Seal = &wire.Cursor{Batch: n, Position: e.Seal.GetPosition() + 100, Hash: hash[:16]}
 	e.Out = &wire.Batch{
 		Seal: e.Seal, Totals: totals, Foreign: e.foreign, Verdicts: e.verdict, ForeignAck: e.ack,
-		Rollups: e.rollups,
+		Rollups: e.rollups, Topics: e.topics,
 	}
 	e.dirty, e.foreign, e.verdict = map[lease.Budget]bool{}, nil, nil
-	e.rollups = &wire.Rollups{}
+	e.rollups, e.topics = &wire.Rollups{}, &wire.TopicRollups{}
 	return e.Out
 }
 

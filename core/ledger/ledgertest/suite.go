@@ -2,6 +2,7 @@ package ledgertest
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -422,6 +423,7 @@ func eventOf(w *World, home *Edge, seq uint64, kind uint32) *wire.Event {
 	return &wire.Event{
 		Kind: kind, Holder: home.ID, Boot: home.Boot, Seq: seq, Ad: 3, Flight: 1, Publisher: 2, Country: "NZ",
 		ViewPrice: 2000, ClickPrice: 500_000, Issued: w.Now, At: w.Now, Flags: uint32(token.FlagViews | token.FlagClicks),
+		Topics: []uint32{1, 3},
 	}
 }
 
@@ -529,6 +531,11 @@ func foreignFenced(w *World) {
 	equal(w, "and its remainder free", b.Unleased, 94)
 	// Of the one below the floor and the one of another boot nobody can tell.
 	equal(w, "counted", truth.Totals[1], ledger.Counts{Views: 4 + 2, HomeLost: 2, Spent: 4*2000 + 2*2000})
+	equal(w, "counted by topic", fmt.Sprint(byTopic(&truth, 1)), fmt.Sprint(map[uint32]ledger.Counts{
+		1: {Views: 4 + 2, HomeLost: 2, Spent: 4*2000 + 2*2000}, // the edge's own, and what the core judged
+		2: {Views: 4, Spent: 4 * 2000},
+		3: {Views: 2, HomeLost: 2, Spent: 2 * 2000},
+	}))
 	for seq, want := range map[uint64]uint8{1: uint8(ledger.HomeLost), 3: 3, 5: 1, 9: 1} {
 		equal(w, "outcome", uint8(truth.Foreign[ledger.EventKey{Home: home.ID, Boot: home.Boot, Seq: seq, Kind: 1}].Outcome), want)
 	}
@@ -541,6 +548,21 @@ func foreignFenced(w *World) {
 	b = w.Check().Budgets[views]
 	equal(w, "settled", b.Settled, 7)
 	equal(w, "out of no lease", b.Judged, 1)
+}
+
+// byTopic sums what was counted of a flight by topic.
+func byTopic(t *ledger.Truth, flight uint32) map[uint32]ledger.Counts {
+	sums := map[uint32]ledger.Counts{}
+	for k, c := range t.Topics {
+		if k.Flight == flight {
+			s := sums[k.Topic]
+			sums[k.Topic] = ledger.Counts{
+				Views: s.Views + c.Views, Clicks: s.Clicks + c.Clicks, UnbilledViews: s.UnbilledViews + c.UnbilledViews,
+				UnbilledClicks: s.UnbilledClicks + c.UnbilledClicks, HomeLost: s.HomeLost + c.HomeLost, Spent: s.Spent + c.Spent,
+			}
+		}
+	}
+	return sums
 }
 
 func foreignLost(w *World) {
@@ -561,6 +583,7 @@ func foreignLost(w *World) {
 	away.Sync()
 	truth := w.Check()
 	equal(w, "counted apart", truth.Totals[1], ledger.Counts{HomeLost: 2})
+	equal(w, "by topic, too", fmt.Sprint(byTopic(&truth, 1)), fmt.Sprint(map[uint32]ledger.Counts{1: {HomeLost: 2}, 3: {HomeLost: 2}}))
 	equal(w, "nothing settled", truth.Budgets[views].Settled, 0)
 	equal(w, "nothing waits", w.judge(home).Events, 0)
 }
@@ -1126,6 +1149,10 @@ func sides(w *World) {
 			Hour: []int64{hour, hour, hour}, Publisher: []uint32{1, 1, 1}, Country: []string{"DE", "DE", "??"}, Flight: []uint32{0, 7, 7},
 			Decisions: []int64{5, 10, 1}, Offers: []int64{0, 10, 1},
 		},
+		Topics: &wire.TopicDecisions{
+			Hour: []int64{hour, hour, hour}, Topic: []uint32{3, 4, 0}, Country: []string{"DE", "DE", "??"}, Flight: []uint32{7, 7, 0},
+			Decisions: []int64{10, 2, 1}, Offers: []int64{10, 2, 0},
+		},
 		Refusals: &wire.Refusals{Flight: []uint32{7, 7, 0}, Reason: []string{"geo", "geo", "gate"}, N: []int64{3, 4, 1}},
 	}
 	w.Exchange(r)
@@ -1134,6 +1161,8 @@ func sides(w *World) {
 	equal(w, "decisions", truth.Decisions[ledger.DecisionKey{Hour: hour, Region: "us", Publisher: 1, Country: "DE", Flight: 7}], ledger.Decisions{Decisions: 20, Offers: 20})
 	equal(w, "no ad", truth.Decisions[ledger.DecisionKey{Hour: hour, Region: "us", Publisher: 1, Country: "DE"}], ledger.Decisions{Decisions: 10})
 	equal(w, "a country that is none", truth.Decisions[ledger.DecisionKey{Hour: hour, Region: "us", Publisher: 1, Flight: 7}], ledger.Decisions{Decisions: 2, Offers: 2})
+	equal(w, "a topic", truth.Topics[ledger.TopicKey{Hour: hour, Region: "us", Topic: 3, Flight: 7, Country: "DE"}], ledger.TopicCounts{Decisions: ledger.Decisions{Decisions: 20, Offers: 20}})
+	equal(w, "no topic, no ad", truth.Topics[ledger.TopicKey{Hour: hour, Region: "us"}], ledger.TopicCounts{Decisions: ledger.Decisions{Decisions: 2}})
 	equal(w, "refusals", truth.Refusals[ledger.RefusalKey{Hour: hour, Region: "us", Flight: 7, Reason: "geo"}], 14)
 	equal(w, "receipts", len(truth.Receipts), 2)
 	equal(w, "receipt", truth.Receipts[ledger.Receipt{Holder: e.ID, Kind: "catalog", Version: 5}], true)

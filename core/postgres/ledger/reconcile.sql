@@ -1,5 +1,5 @@
 -- Each budget against its leases, its refunds and what was counted as billed, each flight's totals against its rollups, those
--- that are kept no longer included.
+-- that are kept no longer included. What pages of one topic had is part of what all pages had.
 WITH parts AS (
     SELECT budget, sum(granted - spent - returned)::bigint AS outstanding, sum(spent)::bigint AS spent, sum(velocity_milli)::bigint AS velocity
     FROM leases
@@ -50,6 +50,29 @@ WITH parts AS (
         ('home_lost', t.home_lost, s.home_lost),
         ('spent_micros', t.spent_micros, s.spent_micros)
     ) AS c (what, have, want)
+    UNION ALL
+    SELECT c.what, t.flight, c.have, least(c.have, coalesce(c.most, 0))
+    FROM (
+        SELECT flight, max(views) AS views, max(clicks) AS clicks, max(unbilled_views) AS unbilled_views, max(unbilled_clicks) AS unbilled_clicks,
+            max(home_lost) AS home_lost, max(spent_micros) AS spent_micros
+        FROM (
+            SELECT flight, sum(views)::bigint AS views, sum(clicks)::bigint AS clicks, sum(unbilled_views)::bigint AS unbilled_views,
+                sum(unbilled_clicks)::bigint AS unbilled_clicks, sum(home_lost)::bigint AS home_lost, sum(spent_micros)::bigint AS spent_micros
+            FROM topic_counts
+            WHERE flight > 0
+            GROUP BY flight, topic
+        ) AS by_topic
+        GROUP BY flight
+    ) AS t
+    LEFT JOIN sums s ON s.flight = t.flight
+    CROSS JOIN LATERAL (VALUES
+        ('topic views', t.views, s.views),
+        ('topic clicks', t.clicks, s.clicks),
+        ('topic unbilled_views', t.unbilled_views, s.unbilled_views),
+        ('topic unbilled_clicks', t.unbilled_clicks, s.unbilled_clicks),
+        ('topic home_lost', t.home_lost, s.home_lost),
+        ('topic spent_micros', t.spent_micros, s.spent_micros)
+    ) AS c (what, have, most)
 )
 SELECT what, id, have, want
 FROM compared

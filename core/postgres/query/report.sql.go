@@ -44,7 +44,8 @@ const deliveryReport = `-- name: DeliveryReport :many
 
 WITH part AS (
     SELECT r.hour, r.region, r.flight, r.ad, r.publisher, r.country, 0::bigint AS decisions, 0::bigint AS offers,
-        r.views, r.clicks, r.unbilled_views, r.unbilled_clicks, r.spent_micros
+        r.views, r.clicks, r.unbilled_views, r.unbilled_clicks, r.spent_micros,
+        0::bigint AS refunded_views, 0::bigint AS refunded_clicks, 0::bigint AS refunded_micros
     FROM rollups r
     WHERE r.hour >= $3 AND r.hour < $4
         AND ($5::text = '' OR r.region = $5)
@@ -52,13 +53,20 @@ WITH part AS (
         AND ($7::integer IS NULL OR r.flight = $7)
         AND ($8::integer IS NULL OR r.publisher = $8)
     UNION ALL
-    SELECT d.hour, d.region, d.flight, 0, d.publisher, d.country, d.decisions, d.offers, 0, 0, 0, 0, 0
+    SELECT d.hour, d.region, d.flight, 0, d.publisher, d.country, d.decisions, d.offers, 0, 0, 0, 0, 0, 0, 0, 0
     FROM decision_counts d
     WHERE d.hour >= $3 AND d.hour < $4
         AND ($5::text = '' OR d.region = $5)
         AND ($6::text = '' OR d.country = $6)
         AND ($7::integer IS NULL OR d.flight = $7)
         AND ($8::integer IS NULL OR d.publisher = $8)
+    UNION ALL
+    SELECT date_trunc('hour', b.at, 'UTC'), '', b.flight, 0, 0, '', 0, 0, 0, 0, 0, 0, 0,
+        CASE WHEN b.kind = 1 THEN b.units ELSE 0 END, CASE WHEN b.kind = 2 THEN b.units ELSE 0 END, b.micros
+    FROM refunds b
+    WHERE b.at >= $3 AND b.at < $4
+        AND $5::text = '' AND $6::text = '' AND $8::integer IS NULL
+        AND ($7::integer IS NULL OR b.flight = $7)
 ), folded AS (
     SELECT
         CASE WHEN $9::boolean THEN part.hour
@@ -72,7 +80,8 @@ WITH part AS (
         CASE WHEN $16::boolean THEN part.flight ELSE 0 END AS flight,
         CASE WHEN $17::boolean THEN part.ad ELSE 0 END AS ad,
         sum(part.decisions) AS decisions, sum(part.offers) AS offers, sum(part.views) AS views, sum(part.clicks) AS clicks,
-        sum(part.unbilled_views) AS unbilled_views, sum(part.unbilled_clicks) AS unbilled_clicks, sum(part.spent_micros) AS spent_micros
+        sum(part.unbilled_views) AS unbilled_views, sum(part.unbilled_clicks) AS unbilled_clicks, sum(part.spent_micros) AS spent_micros,
+        sum(part.refunded_views) AS refunded_views, sum(part.refunded_clicks) AS refunded_clicks, sum(part.refunded_micros) AS refunded_micros
     FROM part
     LEFT JOIN flights f ON f.id = part.flight
     LEFT JOIN campaigns c ON c.id = f.campaign
@@ -85,7 +94,9 @@ SELECT folded.at::timestamptz AS at, folded.region::text AS region, folded.count
     coalesce(f.slug, '')::text AS flight, coalesce(a.slug, '')::text AS ad,
     folded.decisions::bigint AS decisions, folded.offers::bigint AS offers, folded.views::bigint AS views,
     folded.clicks::bigint AS clicks, folded.unbilled_views::bigint AS unbilled_views,
-    folded.unbilled_clicks::bigint AS unbilled_clicks, folded.spent_micros::bigint AS spent_micros
+    folded.unbilled_clicks::bigint AS unbilled_clicks, folded.spent_micros::bigint AS spent_micros,
+    folded.refunded_views::bigint AS refunded_views, folded.refunded_clicks::bigint AS refunded_clicks,
+    folded.refunded_micros::bigint AS refunded_micros
 FROM folded
 LEFT JOIN publishers p ON p.id = folded.publisher
 LEFT JOIN advertisers v ON v.id = folded.advertiser
@@ -134,11 +145,15 @@ type DeliveryReportRow struct {
 	UnbilledViews  int64
 	UnbilledClicks int64
 	SpentMicros    int64
+	RefundedViews  int64
+	RefundedClicks int64
+	RefundedMicros int64
 }
 
 // What was decided and delivered, by any of the dimensions.
 // Decisions and offers are not counted by ad. A dimension that is not asked
-// for is ” (and at is 1970), so that rows fold.
+// for is ” (and at is 1970), so that rows fold. Refunds are known by flight
+// alone, and count in the hour in which they were given.
 func (q *Queries) DeliveryReport(ctx context.Context, arg DeliveryReportParams) ([]DeliveryReportRow, error) {
 	rows, err := q.db.Query(ctx, deliveryReport,
 		arg.Skip,
@@ -177,6 +192,143 @@ func (q *Queries) DeliveryReport(ctx context.Context, arg DeliveryReportParams) 
 			&i.Campaign,
 			&i.Flight,
 			&i.Ad,
+			&i.Decisions,
+			&i.Offers,
+			&i.Views,
+			&i.Clicks,
+			&i.UnbilledViews,
+			&i.UnbilledClicks,
+			&i.SpentMicros,
+			&i.RefundedViews,
+			&i.RefundedClicks,
+			&i.RefundedMicros,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const topicReport = `-- name: TopicReport :many
+WITH part AS (
+    SELECT r.hour, r.region, r.topic, r.flight, r.country, r.decisions, r.offers, r.views, r.clicks, r.unbilled_views, r.unbilled_clicks, r.spent_micros
+    FROM topic_counts r
+    WHERE r.hour >= $3 AND r.hour < $4
+        AND ($5::text = '' OR r.region = $5)
+        AND ($6::text = '' OR r.country = $6)
+        AND ($7::integer IS NULL OR r.flight = $7)
+        AND ($8::integer IS NULL OR r.topic = $8)
+), folded AS (
+    SELECT
+        CASE WHEN $9::boolean THEN part.hour
+            WHEN $10::boolean THEN date_trunc('day', part.hour, 'UTC')
+            ELSE timestamptz 'epoch' END AS at,
+        part.topic AS topic,
+        CASE WHEN $11::boolean THEN part.region ELSE '' END AS region,
+        CASE WHEN $12::boolean THEN part.country ELSE '' END AS country,
+        CASE WHEN $13::boolean THEN c.advertiser ELSE 0 END AS advertiser,
+        CASE WHEN $14::boolean THEN f.campaign ELSE 0 END AS campaign,
+        CASE WHEN $15::boolean THEN part.flight ELSE 0 END AS flight,
+        sum(part.decisions) AS decisions, sum(part.offers) AS offers, sum(part.views) AS views, sum(part.clicks) AS clicks,
+        sum(part.unbilled_views) AS unbilled_views, sum(part.unbilled_clicks) AS unbilled_clicks, sum(part.spent_micros) AS spent_micros
+    FROM part
+    LEFT JOIN flights f ON f.id = part.flight
+    LEFT JOIN campaigns c ON c.id = f.campaign
+    WHERE ($16::integer IS NULL OR f.campaign = $16)
+        AND ($17::integer IS NULL OR c.advertiser = $17)
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+)
+SELECT folded.at::timestamptz AS at, coalesce(t.slug, '')::text AS topic, folded.region::text AS region, folded.country::text AS country,
+    coalesce(v.slug, '')::text AS advertiser, coalesce(c.slug, '')::text AS campaign, coalesce(f.slug, '')::text AS flight,
+    folded.decisions::bigint AS decisions, folded.offers::bigint AS offers, folded.views::bigint AS views,
+    folded.clicks::bigint AS clicks, folded.unbilled_views::bigint AS unbilled_views,
+    folded.unbilled_clicks::bigint AS unbilled_clicks, folded.spent_micros::bigint AS spent_micros
+FROM folded
+LEFT JOIN topics t ON t.id = folded.topic
+LEFT JOIN advertisers v ON v.id = folded.advertiser
+LEFT JOIN campaigns c ON c.id = folded.campaign
+LEFT JOIN flights f ON f.id = folded.flight
+ORDER BY folded.at, t.slug, folded.topic, v.slug, c.slug, f.slug, folded.region, folded.country
+LIMIT $2 OFFSET $1
+`
+
+type TopicReportParams struct {
+	Skip         int32
+	N            int32
+	Since        time.Time
+	Until        time.Time
+	Region       string
+	Country      string
+	Flight       *int32
+	Topic        *int32
+	ByHour       bool
+	ByDay        bool
+	ByRegion     bool
+	ByCountry    bool
+	ByAdvertiser bool
+	ByCampaign   bool
+	ByFlight     bool
+	Campaign     *int32
+	Advertiser   *int32
+}
+
+type TopicReportRow struct {
+	At             time.Time
+	Topic          string
+	Region         string
+	Country        string
+	Advertiser     string
+	Campaign       string
+	Flight         string
+	Decisions      int64
+	Offers         int64
+	Views          int64
+	Clicks         int64
+	UnbilledViews  int64
+	UnbilledClicks int64
+	SpentMicros    int64
+}
+
+// By topic: a page of several counts for each of them. Dimensions fold as above.
+func (q *Queries) TopicReport(ctx context.Context, arg TopicReportParams) ([]TopicReportRow, error) {
+	rows, err := q.db.Query(ctx, topicReport,
+		arg.Skip,
+		arg.N,
+		arg.Since,
+		arg.Until,
+		arg.Region,
+		arg.Country,
+		arg.Flight,
+		arg.Topic,
+		arg.ByHour,
+		arg.ByDay,
+		arg.ByRegion,
+		arg.ByCountry,
+		arg.ByAdvertiser,
+		arg.ByCampaign,
+		arg.ByFlight,
+		arg.Campaign,
+		arg.Advertiser,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []TopicReportRow
+	for rows.Next() {
+		var i TopicReportRow
+		if err := rows.Scan(
+			&i.At,
+			&i.Topic,
+			&i.Region,
+			&i.Country,
+			&i.Advertiser,
+			&i.Campaign,
+			&i.Flight,
 			&i.Decisions,
 			&i.Offers,
 			&i.Views,
