@@ -245,7 +245,21 @@ func TestRefunds(t *testing.T) {
 	if len(items) != 1 || items[0].(map[string]any)["reason"] != "bots" || items[0].(map[string]any)["views"] != 10.0 {
 		t.Errorf("refunds: %v", items)
 	}
-	w.must(201, "POST", "/v1/flights/autumn/refunds", `{"views":20,"reason":"the rest"}`)
+	// Sent again under the same key it is the same refund.
+	first := w.must(201, "POST", "/v1/flights/autumn/refunds", `{"views":20,"reason":"the rest"}`, "Idempotency-Key: rest")
+	again := w.must(201, "POST", "/v1/flights/autumn/refunds", `{"views":20,"reason":"the rest"}`, "Idempotency-Key: rest")
+	if first.body["id"] != again.body["id"] {
+		t.Errorf("sent twice: %v and %v", first.body, again.body)
+	}
+	w.must(409, "POST", "/v1/flights/autumn/refunds", `{"views":2,"reason":"another body under the same key"}`, "Idempotency-Key: rest")
+	if entries := w.must(200, "GET", "/v1/audit?resource=flights/autumn", nil).body["items"].([]any); !strings.Contains(fmt.Sprint(entries[0]), "the rest") {
+		t.Errorf("the audit log: %v", entries)
+	}
+	day := time.Now().UTC().Format(time.DateOnly) // refunds take the database's clock
+	report := w.must(200, "GET", "/v1/reports/delivery?group_by=flight&flight=autumn&from="+day+"&to="+time.Now().UTC().Add(24*time.Hour).Format(time.DateOnly), nil)
+	if row := report.body["items"].([]any)[0].(map[string]any); row["refunded_views"] != 30.0 || row["refunded_micros"] != 60000.0 {
+		t.Errorf("the report: %v", row)
+	}
 	w.must(409, "POST", "/v1/flights/autumn/refunds", `{"views":1,"reason":"there is no more"}`)
 }
 

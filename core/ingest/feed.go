@@ -79,7 +79,7 @@ func (f *feed) read(budgets []ledger.Budget, mark uint64) {
 func (f *feed) put(b ledger.Budget) {
 	f.counter++
 	next := &entry{
-		said:    &wire.Delivered{Budget: int64(b.ID), Settled: b.Settled, Limit: b.Limit, Unleased: b.Unleased, VelocityMilli: b.Velocity, Brokered: b.Brokered},
+		said:    &wire.Delivered{Budget: int64(b.ID), Settled: b.Settled, Limit: b.Limit, Unleased: b.Unleased, VelocityMilli: b.Velocity, Brokered: b.Brokered, Refunded: b.Refunded},
 		changed: b.Changed, at: f.counter,
 	}
 	if e := f.entries[b.ID]; e != nil {

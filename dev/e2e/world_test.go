@@ -302,6 +302,7 @@ type state struct {
 		Unleased    int64  `json:"unleased"`
 		Outstanding int64  `json:"outstanding"`
 		Settled     int64  `json:"settled"`
+		Refunded    int64  `json:"refunded"`
 	} `json:"budgets"`
 }
 
@@ -310,7 +311,7 @@ func (f flight) state(t *testing.T) state {
 	var s state
 	call(t, http.MethodGet, "/v1/flights/"+f.slug, nil, &s)
 	for _, b := range s.Budgets {
-		if b.Limit != b.Unleased+b.Outstanding+b.Settled || b.Unleased < 0 || b.Outstanding < 0 || b.Settled > b.Limit {
+		if b.Limit+b.Refunded != b.Unleased+b.Outstanding+b.Settled || b.Unleased < 0 || b.Outstanding < 0 || b.Settled-b.Refunded > b.Limit {
 			t.Fatalf("%s: a budget does not add up: %+v", f.slug, b)
 		}
 	}

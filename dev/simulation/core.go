@@ -267,7 +267,7 @@ func (c *core) delivered(r *wire.SyncResponse) {
 	for _, id := range slices.Sorted(maps.Keys(c.mem.Truth.Budgets)) {
 		b := c.mem.Truth.Budgets[id]
 		r.Delivered = append(r.Delivered, &wire.Delivered{
-			Budget: int64(id), Settled: b.Settled, Limit: b.Limit, Unleased: b.Unleased, VelocityMilli: b.Velocity, Brokered: b.Brokered,
+			Budget: int64(id), Settled: b.Settled, Limit: b.Limit, Unleased: b.Unleased, VelocityMilli: b.Velocity, Brokered: b.Brokered, Refunded: b.Refunded,
 		})
 	}
 }

@@ -547,10 +547,15 @@ func (n *node) offer(f *flight, s *site) (o offered, ok bool) {
 	if len(n.peers) > 1 && n.w.core.mem.Truth.Budgets[f.budget()].Brokered {
 		n.w.count["offered by its broker"]++
 	}
-	c.Seq = seq
+	c.Seq, c.Topics = seq, pageTopics(seq)
 	n.w.books.offered(n.k.Status().Boot, seq, now)
 	return offered{sealer.Seal(nil, &c), f.flags&token.FlagClicks != 0}, true
 }
+
+// pageTopics are those of an offer's page: everyPage, and one of three.
+func pageTopics(seq uint64) []uint16 { return []uint16{everyPage, uint16(2 + seq%3)} }
+
+const everyPage = 1
 
 // beacon takes a view or a click; answer is called with its verdict.
 func (n *node) beacon(o offered, kind exchange.Kind, answer func(*holder.Event, holder.Verdict)) {

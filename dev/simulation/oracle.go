@@ -866,8 +866,12 @@ func (o *oracle) account(effects map[ledger.EventKey]effect, want map[uint32]led
 		want[x.event.Flight] = c
 	}
 	sums := ledger.Totals(t.Rollups)
+	every, other := byTopic(t.Topics)
 	for i := range w.plan.flights {
 		id := w.plan.flights[i].id
+		if every[id] != want[id] || other[id] != want[id] {
+			w.fail("sum", "flight %d: by topic %+v and %+v, its events make %+v", id, every[id], other[id], want[id])
+		}
 		if sums[id] != want[id] || t.Totals[id] != want[id] {
 			w.fail("sum", "flight %d: reports say %+v, totals %+v, its events make %+v", id, sums[id], t.Totals[id], want[id])
 		}
@@ -880,6 +884,21 @@ func (o *oracle) account(effects map[ledger.EventKey]effect, want map[uint32]led
 			w.fail("sum", "budget %x: %d settled and %d outstanding, its events make %d", int64(id), b.Settled, b.Outstanding, settled[id])
 		}
 	}
+}
+
+// byTopic sums by flight what was counted of everyPage, and of the other topics:
+// each page has one of them, too.
+func byTopic(topics map[ledger.TopicKey]ledger.TopicCounts) (every, other map[uint32]ledger.Counts) {
+	first, rest := map[ledger.RollupKey]ledger.Counts{}, map[ledger.RollupKey]ledger.Counts{}
+	for k, c := range topics {
+		key := ledger.RollupKey{Hour: k.Hour, Region: k.Region, Flight: k.Flight, Ad: k.Topic, Country: k.Country}
+		if k.Topic == everyPage {
+			first[key] = c.Counts
+		} else {
+			rest[key] = c.Counts
+		}
+	}
+	return ledger.Totals(first), ledger.Totals(rest)
 }
 
 // promises looks for every event that a reader was answered for.

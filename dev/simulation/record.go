@@ -7,6 +7,7 @@ import (
 	"nearside/edge/holder"
 	"nearside/sync/exchange"
 	"nearside/sync/lease"
+	"nearside/sync/token"
 )
 
 // The records of edge/holder, versions 1 and 2, read by its package doc and not by its
@@ -43,7 +44,10 @@ type entry struct {
 	batch    uint64 // of a seal
 }
 
-type fields struct{ b []byte }
+type fields struct {
+	b       []byte
+	version byte
+}
 
 func (f *fields) byte() byte {
 	x := f.b[0]
@@ -80,6 +84,11 @@ func (f *fields) event() (e holder.Event) {
 	e.Issued = f.s()
 	e.Flags = uint16(f.u())
 	e.At = f.s()
+	if f.version > 1 {
+		for range f.byte() {
+			e.Topics.Add(uint32(f.byte())<<8 | uint32(f.byte()))
+		}
+	}
 	return e
 }
 
@@ -89,10 +98,9 @@ func parseRecord(rec []byte) (x entry, err error) {
 			err = fmt.Errorf("record %x ends early", rec)
 		}
 	}()
-	f := fields{rec}
-	v := f.byte()
-	if v != 1 && v != 2 {
-		return x, fmt.Errorf("record of version %d", v)
+	f := fields{b: rec}
+	if f.version = f.byte(); f.version != 1 && f.version != 2 {
+		return x, fmt.Errorf("record of version %d", f.version)
 	}
 	x = entry{bytes: append([]byte(nil), rec...), kind: f.byte()}
 	switch x.kind {
@@ -121,8 +129,8 @@ func parseRecord(rec []byte) (x entry, err error) {
 		x.version, x.flight = f.u(), uint32(f.u())
 	}
 	judgedAnew := x.kind == kindJudged && (x.outcome == exchange.HomeLost || x.outcome == exchange.NotViewed && x.position == 0)
-	if (v == 2) != (x.kind == kindHeld || judgedAnew) {
-		return x, fmt.Errorf("record of kind %d and version %d", x.kind, v)
+	if (f.version == 2) != (x.kind == kindHeld || judgedAnew || x.event.Topics != (token.Topics{})) {
+		return x, fmt.Errorf("record of kind %d and version %d", x.kind, f.version)
 	}
 	return x, nil
 }

@@ -156,10 +156,10 @@ func (a *account) rho() int64 {
 	return int64(min(max(a.taken/a.ended*lease.Full, 1000), lease.Full))
 }
 
-// settled is what has been delivered everywhere: as last heard, and here
-// since.
+// settled is what has been delivered everywhere, as last heard, and here since;
+// without what was refunded, which is to be delivered again.
 func (a *account) settled(t lease.Totals) int64 {
-	return max(a.known.Settled+t.Spent-a.known.Here, t.Spent)
+	return max(a.known.Settled+t.Spent-a.known.Here, t.Spent) - a.known.Refunded
 }
 
 // paced reports whether what is leased is let go along a plan.
@@ -256,7 +256,7 @@ func (a *account) shareOf(t lease.Totals) float64 {
 	others := float64(max(a.known.Velocity-a.said.velocity, 0)) / 1000
 	if mine <= 0 || others <= 0 {
 		mine = float64(t.Available())
-		others = float64(a.known.Limit-a.known.Settled-a.known.Unleased) - mine
+		others = float64(a.known.Limit+a.known.Refunded-a.known.Settled-a.known.Unleased) - mine
 	}
 	if others <= 0 {
 		return 1

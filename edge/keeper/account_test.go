@@ -253,6 +253,47 @@ func TestIdleLeasesGoBack(t *testing.T) {
 	e.healthy()
 }
 
+// What is refunded of a flight that was sold out is delivered again: so much and
+// no more, also after a restart.
+func TestRefundedIsDeliveredAgain(t *testing.T) {
+	e := newEdge(t, faultfs.New(1))
+	e.core.Sell(views, 200)
+	e.start()
+	defer e.stop()
+	deliver := func() int64 {
+		t.Helper()
+		billed := int64(0)
+		for range 400 {
+			if c, ok := e.offer(); ok && e.view(c) == holder.Billed {
+				billed++
+			}
+			e.exchange(false)
+		}
+		return billed
+	}
+	settled := func() int64 { return e.Account(views).Settled.Load() }
+	if n := deliver(); n != 200 || settled() != 200 {
+		t.Fatalf("%d billed and %d settled of 200", n, settled())
+	}
+	e.core.Do(func() {
+		b := e.core.Budgets[views]
+		b.Refunded, b.Unleased = 30, b.Unleased+30
+	})
+	e.exchange(false)
+	if got := settled(); got != 170 {
+		t.Errorf("%d delivered of 200 with 30 refunded, want 170", got)
+	}
+	e.stop()
+	e.start()
+	if got := settled(); got != 170 {
+		t.Errorf("after a restart: %d delivered, want 170", got)
+	}
+	if n := deliver(); n != 30 || settled() != 200 {
+		t.Errorf("%d billed again and %d delivered, want 30 and 200", n, settled())
+	}
+	e.healthy()
+}
+
 func TestRecallGoesBackAtOnce(t *testing.T) {
 	e := newEdge(t, faultfs.New(1))
 	e.core.Sell(views, 1_000_000)

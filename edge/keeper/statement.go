@@ -83,7 +83,7 @@ func (k *Keeper) statement() (*book, *wire.Statement, error) {
 	k.accounts.RLock()
 	for _, a := range k.list {
 		if a.known.Settled > 0 || a.known.Limit > 0 {
-			s.Delivered = append(s.Delivered, &wire.Delivered{Budget: int64(a.budget), Settled: a.known.Settled, Limit: a.known.Limit})
+			s.Delivered = append(s.Delivered, &wire.Delivered{Budget: int64(a.budget), Settled: a.known.Settled, Limit: a.known.Limit, Refunded: a.known.Refunded})
 		}
 	}
 	k.accounts.RUnlock()

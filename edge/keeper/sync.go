@@ -485,7 +485,7 @@ func (k *Keeper) hear(b *book, r *wire.SyncResponse, now int64) (step exchange.S
 	for _, d := range r.GetDelivered() {
 		a := k.account(lease.Budget(d.GetBudget()))
 		a.known.Settled, a.known.Limit, a.known.Unleased = d.GetSettled(), d.GetLimit(), d.GetUnleased()
-		a.known.Velocity = d.GetVelocityMilli()
+		a.known.Velocity, a.known.Refunded = d.GetVelocityMilli(), d.GetRefunded()
 		a.small = d.GetBrokered()
 	}
 	if r.GetDeliveredVersion() > 0 {

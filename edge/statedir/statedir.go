@@ -96,6 +96,7 @@ type Amount struct {
 	Unleased int64 `json:"unleased"`
 	Velocity int64 `json:"velocity_milli"`
 	Here     int64 `json:"here"` // spent by this holder, as the core had settled it
+	Refunded int64 `json:"refunded,omitempty"`
 }
 
 // Key is a token key as it is kept.

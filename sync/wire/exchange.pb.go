@@ -2032,6 +2032,7 @@ type Delivered struct {
 	Unleased      int64                  `protobuf:"varint,4,opt,name=unleased,proto3" json:"unleased,omitempty"`
 	VelocityMilli int64                  `protobuf:"varint,5,opt,name=velocity_milli,json=velocityMilli,proto3" json:"velocity_milli,omitempty"` // demand of all holders together, thousandths of a unit per second
 	Brokered      bool                   `protobuf:"varint,6,opt,name=brokered,proto3" json:"brokered,omitempty"`                                // little remains: only the broker of each region leases it
+	Refunded      int64                  `protobuf:"varint,7,opt,name=refunded,proto3" json:"refunded,omitempty"`                                // of settled: not charged, and may be delivered again
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2106,6 +2107,13 @@ func (x *Delivered) GetBrokered() bool {
 		return x.Brokered
 	}
 	return false
+}
+
+func (x *Delivered) GetRefunded() int64 {
+	if x != nil {
+		return x.Refunded
+	}
+	return 0
 }
 
 type Control struct {
@@ -3138,14 +3146,15 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\agranted\x18\x02 \x01(\x03R\agranted\x12\x14\n" +
 	"\x05spent\x18\x03 \x01(\x03R\x05spent\x12\x1a\n" +
 	"\breturned\x18\x04 \x01(\x03R\breturned\x12\x1b\n" +
-	"\trecall_to\x18\x05 \x01(\x03R\brecallTo\"\xb2\x01\n" +
+	"\trecall_to\x18\x05 \x01(\x03R\brecallTo\"\xce\x01\n" +
 	"\tDelivered\x12\x16\n" +
 	"\x06budget\x18\x01 \x01(\x03R\x06budget\x12\x18\n" +
 	"\asettled\x18\x02 \x01(\x03R\asettled\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\x03R\x05limit\x12\x1a\n" +
 	"\bunleased\x18\x04 \x01(\x03R\bunleased\x12%\n" +
 	"\x0evelocity_milli\x18\x05 \x01(\x03R\rvelocityMilli\x12\x1a\n" +
-	"\bbrokered\x18\x06 \x01(\bR\bbrokered\"Q\n" +
+	"\bbrokered\x18\x06 \x01(\bR\bbrokered\x12\x1a\n" +
+	"\brefunded\x18\a \x01(\x03R\brefunded\"Q\n" +
 	"\aControl\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x16\n" +
 	"\x06flight\x18\x02 \x01(\rR\x06flight\x12\x14\n" +

@@ -31,8 +31,8 @@ const (
 
 // Budget is one account.
 type Budget struct {
-	Limit, Unleased, Outstanding, Settled int64
-	Brokered                              bool
+	Limit, Unleased, Outstanding, Settled, Refunded int64
+	Brokered                                        bool
 }
 
 // Counts sums rollups.
@@ -207,7 +207,7 @@ func (c *Core) Sync(r *wire.SyncRequest) (*wire.SyncResponse, error) {
 		h.told[id] = *l
 		reply.Leases = append(reply.Leases, &wire.Grant{Budget: int64(id), Granted: l.Granted, Spent: l.Spent, Returned: l.Returned, RecallTo: -1})
 		if b := c.Budgets[id]; b != nil {
-			reply.Delivered = append(reply.Delivered, &wire.Delivered{Budget: int64(id), Settled: b.Settled, Limit: b.Limit, Unleased: b.Unleased, Brokered: b.Brokered})
+			reply.Delivered = append(reply.Delivered, &wire.Delivered{Budget: int64(id), Settled: b.Settled, Limit: b.Limit, Unleased: b.Unleased, Brokered: b.Brokered, Refunded: b.Refunded})
 		}
 	}
 	for _, e := range h.inbox {
@@ -482,10 +482,10 @@ func (c *Core) debit(h *Holder, e *wire.Event) uint32 {
 // check checks I1 and I10.
 func (c *Core) check() {
 	for id, b := range c.Budgets {
-		if b.Limit != b.Unleased+b.Outstanding+b.Settled || b.Unleased < 0 || b.Outstanding < 0 {
+		if b.Limit+b.Refunded != b.Unleased+b.Outstanding+b.Settled || b.Unleased < 0 || b.Outstanding < 0 {
 			c.bad("I1: budget %d: %+v", id, *b)
 		}
-		if b.Settled > b.Limit {
+		if b.Settled-b.Refunded > b.Limit {
 			c.bad("I10: budget %d: %+v", id, *b)
 		}
 		held := int64(0)
