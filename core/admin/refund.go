@@ -34,7 +34,8 @@ type Refund struct {
 
 type refundIn struct {
 	BySlug
-	createIn
+	Once
+	Sent
 }
 
 type refunded struct {

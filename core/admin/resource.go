@@ -121,8 +121,14 @@ type BySlug struct {
 	Slug string `path:"slug" maxLength:"200" doc:"Slug of the resource."`
 }
 
-type createIn struct {
+// Once is a request that is carried out once. It is exported because huma fills
+// no field of an embedded type that is not.
+type Once struct {
 	Key string `header:"Idempotency-Key" minLength:"1" maxLength:"200" pattern:"^[!-~]+$" doc:"A text of your choice: the same request under the same key is carried out once, however often it is sent within 24 hours."`
+}
+
+type createIn struct {
+	Once
 	Sent
 }
 
