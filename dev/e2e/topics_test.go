@@ -68,7 +68,7 @@ func TestTopicsReachTheReport(t *testing.T) {
 		got = fmt.Sprint(report("&group_by=topic"))
 		return got == fmt.Sprint(want)
 	})
-	if all, want := fmt.Sprint(report("")), fmt.Sprint([]row{row1("", 3*each)}); got != want {
+	if all, want := fmt.Sprint(report("")), fmt.Sprint([]row{row1("", 3*each)}); all != want {
 		t.Errorf("in all %s, want %s", all, want)
 	}
 	agrees(t)
