@@ -137,6 +137,7 @@ func (s *Server) exchange(ctx context.Context, group []*pending) {
 	err := s.attempt(ctx, group)
 	switch {
 	case err == nil:
+		s.pace.took(time.Since(began))
 	case len(group) == 1:
 		s.stats.Failed.Add(1)
 		s.log.Error("an exchange failed", "holder", group[0].request.GetHolder(), "error", err)
@@ -146,7 +147,6 @@ func (s *Server) exchange(ctx context.Context, group []*pending) {
 		s.log.Error("a group of exchanges failed, each is tried alone", "holders", len(group), "error", err)
 		s.alone(ctx, group)
 	}
-	s.pace.took(time.Since(began))
 	s.stats.GroupNanos.Add(time.Since(began).Nanoseconds())
 }
 
@@ -283,7 +283,10 @@ func (s *Server) drop(holder uint32) {
 	delete(s.keysSaid, holder)
 }
 
-// pace measures how long groups take.
+// pace measures how long groups take that are committed. How long it took to
+// find out that the database is away says nothing of how long the next group
+// takes once it is back: edges would then be told to stay away from a core that
+// has nothing to do.
 type pace struct {
 	mu   sync.Mutex
 	mean time.Duration // exponentially weighted
