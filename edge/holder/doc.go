@@ -15,6 +15,8 @@
 //     among those by topic: sums over topics overlap.
 //   - A batch is exactly what lies between two seals. It is cut by the seal's
 //     record, in replay as in life, so that it can be sent again unchanged.
+//   - However long the core is away, what waits to be sent takes no more memory:
+//     of batches beyond the first Kept there are only the seals.
 //   - Below a floor, and for a boot that is not known, nothing is billed.
 //   - Controls only get newer (I11).
 //

@@ -459,8 +459,33 @@ func (s *State) seal(r *record) {
 	clear(s.received)
 	s.foreign, s.verdicts, s.dirty, s.saidAck = nil, nil, s.dirty[:0], s.ack
 	s.batch = r.batch
+	if len(s.sealed) >= Kept {
+		b = &wire.Batch{Seal: b.GetSeal()}
+	}
 	s.sealed = append(s.sealed, b)
 }
+
+// Kept is how many sealed batches are kept whole. Of those after them, which
+// queue while the core is away, only the seals are kept: what they tell of is in
+// the journal, and the state that Replay makes of it as far as such a seal has
+// the batch whole (edge/keeper does that before it is sent).
+const Kept = 4
+
+// Hollow reports whether nothing is known of a sealed batch but its seal.
+func Hollow(b *wire.Batch) bool {
+	return b.GetTotals() == nil && b.GetRollups() == nil && len(b.GetForeign())+len(b.GetVerdicts())+len(b.GetFinal()) == 0 &&
+		b.GetForeignAck() == 0 && !b.GetClosing()
+}
+
+// Fill makes a hollow batch whole by the same one as it was rebuilt.
+func Fill(b, rebuilt *wire.Batch) {
+	b.Totals, b.Rollups, b.Foreign, b.Verdicts = rebuilt.GetTotals(), rebuilt.GetRollups(), rebuilt.GetForeign(), rebuilt.GetVerdicts()
+	b.ForeignAck, b.Closing, b.Final = rebuilt.GetForeignAck(), rebuilt.GetClosing(), rebuilt.GetFinal()
+}
+
+// Whole reports whether no sealed batch is hollow. Encode makes a checkpoint only
+// of such a state: what is before a checkpoint can be rebuilt no more.
+func (s *State) Whole() bool { return !slices.ContainsFunc(s.sealed, Hollow) }
 
 func (s *State) rollups() *wire.Rollups {
 	w := &wire.Rollups{}
@@ -561,7 +586,8 @@ func (s *State) Fenced() bool { return s.fenced }
 // Acked is the last batch that the core is known to have applied.
 func (s *State) Acked() *wire.Cursor { return s.acked }
 
-// Sealed are the batches beyond it, oldest first.
+// Sealed are the batches beyond it, oldest first; all but the first few may be
+// hollow.
 func (s *State) Sealed() []*wire.Batch { return slices.Clone(s.sealed) }
 
 // Lease returns the totals of a budget's lease.

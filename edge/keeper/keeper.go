@@ -163,6 +163,7 @@ type book struct {
 	buf     []byte
 	pending []byte        // a record of a step that was taken, for which there was no room
 	open    []*wire.Batch // sealed, not yet known to be durable
+	rebuilt *rebuilder    // of batches that are hollow; nil: there were none
 	save    *checkpoint
 	saved   time.Time
 	bytes   uint64 // journalled when the last checkpoint was taken

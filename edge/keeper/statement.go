@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"nearside/edge/holder"
 	"nearside/sync/lease"
 	"nearside/sync/wire"
 )
@@ -22,7 +23,7 @@ func (k *Keeper) Statement(ctx context.Context) (*wire.Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, s, err := k.statement()
+	b, s, hollow, err := k.statement()
 	if err != nil {
 		return nil, err
 	}
@@ -37,22 +38,38 @@ func (k *Keeper) Statement(ctx context.Context) (*wire.Statement, error) {
 	if s.GetSealed().GetBatch() > 0 && len(s.GetSealed().GetHash()) == 0 {
 		return nil, fmt.Errorf("state the account of holder %d: its seal is not durable: %w", b.holder, ErrFull)
 	}
+	if len(hollow) == 0 {
+		return s, nil
+	}
+	again, err := newRebuilder(b)
+	for i, seal := range hollow {
+		var batch *wire.Batch
+		if err == nil {
+			batch, err = again.batch(seal)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("state the account of holder %d: %w", b.holder, err)
+		}
+		s.Pending[len(s.Pending)-len(hollow)+i] = counted(batch)
+	}
 	return s, nil
 }
 
-func (k *Keeper) statement() (*book, *wire.Statement, error) {
+// statement leaves out what the hollow batches count, whose seals it returns:
+// they are the last of the pending ones.
+func (k *Keeper) statement() (_ *book, _ *wire.Statement, hollow []*wire.Cursor, _ error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	b := k.book
 	switch {
 	case k.failure != nil:
-		return nil, nil, k.failure
+		return nil, nil, nil, k.failure
 	case b == nil || b.st.Fenced():
-		return nil, nil, ErrUnregistered
+		return nil, nil, nil, ErrUnregistered
 	}
 	if !b.st.Said() && !b.st.Closed() {
 		if err := k.seal(b, k.cfg.Now().UnixMilli(), false); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
 	_, secret, _ := strings.Cut(k.identity.Secret, ".")
@@ -65,6 +82,9 @@ func (k *Keeper) statement() (*book, *wire.Statement, error) {
 	for _, batch := range b.st.Sealed() {
 		s.Sealed = batch.GetSeal()
 		s.Pending = append(s.Pending, counted(batch))
+		if len(hollow) > 0 || holder.Hollow(batch) {
+			hollow = append(hollow, batch.GetSeal())
+		}
 	}
 	totals := map[lease.Budget]lease.Totals{}
 	b.st.Leases(func(id lease.Budget, t lease.Totals) { totals[id] = t })
@@ -92,7 +112,7 @@ func (k *Keeper) statement() (*book, *wire.Statement, error) {
 		s.Catalog = n.version
 		s.LastFlight, s.LastAd, s.LastPublisher, s.LastCampaign = n.last.flight, n.last.ad, n.last.publisher, n.last.campaign
 	}
-	return b, s, nil
+	return b, s, hollow, nil
 }
 
 // counted sums the billed events of a batch by flight.

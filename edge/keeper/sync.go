@@ -171,6 +171,9 @@ func (k *Keeper) Prepare(ctx context.Context) (*wire.SyncRequest, error) {
 	if err := k.settled(ctx, b); err != nil {
 		return nil, err
 	}
+	if err := k.whole(b); err != nil {
+		return nil, err
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	r := b.edge.Request(side)
@@ -368,7 +371,7 @@ func (k *Keeper) seal(b *book, now int64, closing bool) error {
 	}
 	pos := b.j.Cut()
 	at, bytes := k.cfg.Now(), b.j.Stats().Bytes.Load()
-	if b.save == nil && (bytes-b.bytes >= checkpointBytes || at.Sub(b.saved) >= checkpointEvery) {
+	if b.save == nil && b.st.Whole() && (bytes-b.bytes >= checkpointBytes || at.Sub(b.saved) >= checkpointEvery) {
 		b.save = &checkpoint{batch: batch.GetSeal().GetBatch(), pos: pos, state: b.st.Encode(nil)}
 		b.saved, b.bytes = at, bytes
 	}

@@ -42,6 +42,14 @@ func (e *Edge) Position() uint64 {
 	return e.queue[0].GetSeal().GetPosition()
 }
 
+// Next is the batch that the next request carries, nil where it carries none.
+func (e *Edge) Next() *wire.Batch {
+	if len(e.queue) == 0 {
+		return nil
+	}
+	return e.queue[0]
+}
+
 // First reports whether the core has yet to answer this boot.
 func (e *Edge) First() bool { return e.first }
 

@@ -151,7 +151,7 @@ type overFile struct {
 	of   *over
 	name string // of.mu guards it
 
-	mu      sync.Mutex // around unsynced
+	mu       sync.Mutex // around unsynced
 	unsynced []replaced
 }
 
