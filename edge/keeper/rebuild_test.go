@@ -51,11 +51,9 @@ func TestAnOutageIsOnDiskNotInMemory(t *testing.T) {
 		if batches, whole, _ := e.Queued(); batches != outage+1 || whole != holder.Kept {
 			t.Fatalf("%d batches wait, %d of them in memory, want %d and %d", batches, whole, outage+1, holder.Kept)
 		}
-		var pending int64
-		for _, c := range stated.GetPending() {
-			for _, v := range c.GetViews() {
-				pending += v
-			}
+		pending := int64(0)
+		for _, views := range viewsOf(stated) {
+			pending += views
 		}
 		if len(stated.GetPending()) != outage+1 || pending != int64(total) {
 			t.Errorf("the statement has %d batches with %d views, want %d with %d", len(stated.GetPending()), pending, outage+1, total)
@@ -86,6 +84,16 @@ func TestAnOutageIsOnDiskNotInMemory(t *testing.T) {
 				if _, whole, _ := e.Queued(); whole > holder.Kept {
 					t.Errorf("after a restart %d batches are in memory", whole)
 				}
+				now, err := e.Statement(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				before := viewsOf(stated)
+				for batch, views := range viewsOf(now) {
+					if was, ok := before[batch]; ok && views != was {
+						t.Errorf("after a restart batch %d is stated with %d views, before with %d", batch, views, was)
+					}
+				}
 			}
 			if round > 2*outage+5 {
 				t.Fatalf("it does not end: %d batches wait", e.Outstanding())
@@ -103,4 +111,16 @@ func TestAnOutageIsOnDiskNotInMemory(t *testing.T) {
 		e.healthy()
 		e.stop()
 	}
+}
+
+// viewsOf are the views that the pending batches of a statement count.
+func viewsOf(s *wire.Statement) map[uint64]int64 {
+	all := map[uint64]int64{}
+	for _, c := range s.GetPending() {
+		all[c.GetBatch()] = 0
+		for _, v := range c.GetViews() {
+			all[c.GetBatch()] += v
+		}
+	}
+	return all
 }
