@@ -67,7 +67,7 @@ e2e: ## the tests that drive the real binaries
 	$(TEST) --verbose -- -race -timeout 15m -count=1 -p 1 $(E2E)
 	$(TEST) --verbose -- -timeout 15m -count=1 ./dev/drill
 
-torture: ## kill real Postgres and real edges TIMES (100) times under load, and fill a disk (root)
+torture: ## kill real Postgres and real edges, and fail an edge's disk, TIMES (100) times under load; fill a disk (root)
 	$(GO) test ./dev/e2e -run 'TestTorture' -count=1 -v -timeout 0 -torture=$(or $(TIMES),100)
 
 simulate-nightly: ## 1 000 000 seeds (SEEDS); stopped, it goes on where it was

@@ -11,10 +11,11 @@
 //
 // # How it fails
 //
-// An exchange that fails is repeated after the interval, at the next of the
-// core's addresses, at most every five seconds; the stream is opened again, and
-// is given up when nothing came for half a minute (the core beats every ten
-// seconds). Run ends with an error where the process must end: a newer boot of
+// An exchange that fails is repeated after half to one and a half intervals, at
+// the next of the core's addresses, however often it has failed: edges are back
+// soon after the core is, and together knock no oftener than they exchange. The
+// stream is opened again, and is given up when nothing came for half a minute
+// (the core beats every ten seconds). Run ends with an error where the process must end: a newer boot of
 // this directory has spoken (ErrSuperseded), or the disk cannot be written.
 // FENCED and FORGOTTEN end nothing: a fenced holder is replaced by a new one,
 // and where the core forgot, grants are not taken until it says otherwise.

@@ -421,6 +421,44 @@ func TestBacksOffWhileTheCoreIsAway(t *testing.T) {
 	})
 }
 
+// However long the core could not be used, an edge exchanges within one and a
+// half intervals once it can, and never knocks oftener than it would exchange.
+func TestExchangesSoonAfterTheCoreIsBack(t *testing.T) {
+	for _, outage := range []time.Duration{time.Second, time.Minute, time.Hour} {
+		inBubble(t, func(t *testing.T, s *server, e *edge) {
+			e.start()
+			pass(5 * time.Second)
+			s.away(true)
+			from := time.Now()
+			pass(outage)
+			s.away(false)
+			back := time.Now()
+			pass(3 * time.Second)
+			s.set(func() {
+				tried, first := 0, time.Time{}
+				for _, at := range s.syncs {
+					switch {
+					case at.After(back) && first.IsZero():
+						first = at
+					case at.After(from) && at.Before(back):
+						tried++
+					}
+				}
+				if first.IsZero() || first.Sub(back) > 1500*time.Millisecond {
+					t.Errorf("after %v the first exchange came %v after the core was back", outage, first.Sub(back))
+				}
+				if most := int(outage.Seconds()*1.1) + 10; tried > most {
+					t.Errorf("%d exchanges were tried in %v, want at most %d", tried, outage, most)
+				}
+			})
+			if err := e.stop(); err != nil {
+				t.Error(err)
+			}
+			e.healthy()
+		})
+	}
+}
+
 func TestCatalogAndControlApplyAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server, e *edge) {
 		e.start()
