@@ -1,7 +1,6 @@
 package main
 
 import (
-	"runtime"
 	"sync"
 	"time"
 
@@ -175,7 +174,7 @@ func (l *load) read() float64 {
 	defer l.mu.Unlock()
 	now, used := time.Now(), processorTime()
 	if passed := now.Sub(l.at); passed >= time.Second {
-		l.last = min(1, float64(used-l.used)/float64(passed)/float64(runtime.GOMAXPROCS(0)))
+		l.last = min(1, float64(used-l.used)/float64(passed)/float64(processors))
 		l.at, l.used = now, used
 	}
 	return l.last
