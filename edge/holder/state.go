@@ -8,6 +8,9 @@ import (
 	"slices"
 	"sort"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	"nearside/sync/exchange"
 	"nearside/sync/lease"
 	"nearside/sync/token"
@@ -471,16 +474,23 @@ func (s *State) seal(r *record) {
 // the batch whole (edge/keeper does that before it is sent).
 const Kept = 4
 
-// Hollow reports whether nothing is known of a sealed batch but its seal.
+// Hollow reports whether nothing is known of a sealed batch but its seal. It
+// goes by the message's own list of fields, so that no new one is forgotten.
 func Hollow(b *wire.Batch) bool {
-	return b.GetTotals() == nil && b.GetRollups() == nil && len(b.GetForeign())+len(b.GetVerdicts())+len(b.GetFinal()) == 0 &&
-		b.GetForeignAck() == 0 && !b.GetClosing()
+	hollow := true
+	b.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		hollow = f.Name() == "seal"
+		return hollow
+	})
+	return hollow
 }
 
 // Fill makes a hollow batch whole by the same one as it was rebuilt.
 func Fill(b, rebuilt *wire.Batch) {
-	b.Totals, b.Rollups, b.Foreign, b.Verdicts = rebuilt.GetTotals(), rebuilt.GetRollups(), rebuilt.GetForeign(), rebuilt.GetVerdicts()
-	b.ForeignAck, b.Closing, b.Final = rebuilt.GetForeignAck(), rebuilt.GetClosing(), rebuilt.GetFinal()
+	seal := b.GetSeal() // with its hash
+	proto.Reset(b)
+	proto.Merge(b, rebuilt)
+	b.Seal = seal
 }
 
 // Whole reports whether no sealed batch is hollow. Encode makes a checkpoint only
