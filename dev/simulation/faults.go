@@ -72,7 +72,7 @@ func (w *World) fault(n *node) {
 		w.say("disk-lost", "%s", n.name)
 		n.harmed = w.now
 		for _, h := range n.disk.known {
-			h.gone = true
+			h.gone, h.alone = true, h.alone || !n.up && n.alone
 		}
 		if n.up {
 			n.end("disk lost", true)

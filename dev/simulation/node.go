@@ -50,6 +50,7 @@ type node struct {
 	heard   int64                  // when an answer of the core last reached a process on this disk, by the node's clock; 0: never
 	left    map[lease.Budget]int64 // since when a budget is left to another node, with nothing in flight
 	copies  *copies                // nil: journals are kept once
+	alone   bool                   // as its last process was, when it ended
 	harmed  int64                  // when its disk last lost, or lied about, what it had
 }
 
@@ -97,6 +98,10 @@ func (n *node) die(why string, power bool) {
 
 func (n *node) end(why string, power bool) {
 	n.w.say("died", "%s %s", n.name, why)
+	n.alone = n.isAlone()
+	for _, h := range n.disk.known {
+		h.alone = h.alone || h.gone && n.alone
+	}
 	n.up, n.k, n.dying, n.idle, n.nudged, n.copies = false, nil, "", nil, false, nil
 	n.life++
 	if power {
