@@ -82,7 +82,7 @@ apply_artifacts() {
   done
   # Release 3 was cut off when it was made, and its sum is of that.
   mkdir -p "$a/cut"
-  tar -C "$a/cut" -xzf "$a/artifacts/nearside-edge-2.tar.gz" nearside-edge 2>/dev/null || tar -C "$a/cut" --strip-components=1 -xzf "$a/artifacts/nearside-edge-2.tar.gz"
+  unpack "$a/artifacts/nearside-edge-2.tar.gz" "$a/cut"
   truncate -s 1M "$a/cut/nearside-edge"
   tar -C "$a/cut" -czf "$a/artifacts/nearside-edge-3.tar.gz" nearside-edge
   sha256sum "$a/artifacts/nearside-edge-3.tar.gz" | cut -d' ' -f1 >"$a/artifacts/nearside-edge-3.sum"
@@ -91,9 +91,12 @@ apply_artifacts() {
   cp "$a/artifacts/nearside-core-2.sum" "$a/artifacts/nearside-edge-4.sum"
   # The operator's own copy of the program, for the authority.
   mkdir -p "$a/operator"
-  tar -C "$a/operator" --strip-components="$(tar -tzf "$a/artifacts/nearside-core-1.tar.gz" | grep -m1 nearside-core$ | tr -cd / | wc -c)" -xzf "$a/artifacts/nearside-core-1.tar.gz"
+  unpack "$a/artifacts/nearside-core-1.tar.gz" "$a/operator"
   pass "apply: make dist, twice, and its sums"
 }
+
+# unpack TARBALL DIR: the program in a release.
+unpack() { tar -C "$2" --strip-components=1 -xzf "$1"; }
 
 apply_cleanup() {
   local pid dir
@@ -239,6 +242,12 @@ HCL
   # runs ADDRESS RELEASE: the process that runs there is of that release.
   runs() { on "$1" 'readlink /proc/$(systemctl show -p MainPID --value nearside-edge)/exe' | grep -qF "$(cat "$a/artifacts/nearside-edge-$2.sum")"; }
   pid_of() { on "$1" systemctl show -p MainPID --value nearside-edge; }
+  # kill_edge ADDRESS: as a machine's memory ends it, and systemd does not bring it back.
+  kill_edge() {
+    on "$1" 'mkdir -p /run/systemd/system/nearside-edge.service.d && printf "[Service]\nRestart=no\n" >/run/systemd/system/nearside-edge.service.d/dead.conf &&
+      systemctl daemon-reload && kill -9 "$(systemctl show -p MainPID --value nearside-edge)"'
+  }
+  let_start() { on "$1" 'rm -r /run/systemd/system/nearside-edge.service.d && systemctl daemon-reload'; }
   ready() { home curl -sf -m 2 -o /dev/null "http://10.99.0.$1/readyz"; }
   shown() { home openssl s_client -connect "10.99.0.$1:443" -servername server.ads.test </dev/null 2>/dev/null | openssl x509 -noout -subject | grep -qE "CN ?= ?$2"; }
   local berlin=198.51.100.0/24 york=192.0.2.0/24 mumbai=203.0.113.0/24 eu="10.99.0.21 10.99.0.22 " us="10.99.0.31 "
@@ -246,7 +255,7 @@ HCL
   # The database is the operator's; it runs on the core's host.
   check "apply: a Postgres for the core" on 10 'set -e
     pg_createcluster --locale C.UTF-8 -e UTF8 "$(ls /usr/lib/postgresql)" main --start
-    cd / && echo "CREATE ROLE nearside LOGIN PASSWORD '"'db-hunter2-secret'"'; CREATE DATABASE nearside OWNER nearside" | tr ";" "\n" | runuser -u postgres -- psql -v ON_ERROR_STOP=1 -q'
+    cd / && runuser -u postgres -- psql -q -c "CREATE ROLE nearside LOGIN PASSWORD '"'db-hunter2-secret'"'" -c "CREATE DATABASE nearside OWNER nearside"'
   check "apply: a core" core_root apply -auto-approve
   check "apply: … it runs as nobody's user, and has migrated the database" on 10 '
     [ "$(stat -c %U /proc/$(systemctl show -p MainPID --value nearside-core))" != root ] &&
@@ -317,10 +326,11 @@ PY
 
   # An edge is killed, and comes back from its own disk; a region is cut off.
   was=$(holder us-east-1)
-  on 31 'systemctl mask --quiet --runtime nearside-edge; kill -9 $(systemctl show -p MainPID --value nearside-edge)'
+  kill_edge 31
   check "apply: us-east's edge is killed: New York is sent to eu-west" eventually 30 told "$york" "$eu"
   check "apply: … and gets its ads there" shows "$york" eu-west 2
-  on 31 'systemctl unmask --quiet --runtime nearside-edge; systemctl start nearside-edge'
+  let_start 31
+  on 31 systemctl start nearside-edge
   check "apply: … and back, with the holder it had" eval 'eventually 60 told "$york" "$us" && [ "$(holder us-east-1)" = "$was" ] && node_is "$was" open'
   ip -n "$net-home" link set us1 down
   check "apply: us-east is cut off: New York is sent to eu-west" eventually 30 told "$york" "$eu"
@@ -365,11 +375,11 @@ PY
   eu_destroy() { (cd "$l/ssh/region" && TF_DATA_DIR=$l/ssh/region/.terraform/eu-west "$a/terraform" destroy -auto-approve -var name=eu-west -var-file=eu-west.tfvars); }
   local one two
   one=$(holder eu-west-1) two=$(holder eu-west-2)
-  on 21 'systemctl mask --quiet --runtime nearside-edge; kill -9 $(systemctl show -p MainPID --value nearside-edge)'
+  kill_edge 21
   refuse "apply: destroying a node whose edge was killed fails" 'not drained.*fenced; its money stays set aside.*exited with status 5' eu_destroy
   check "apply: … its holder is fenced at the core, its files are there" eval 'node_is "$one" fenced && on 21 ls -d /etc/nearside'
   check "apply: … the other node drained: its holder is closed" eval 'node_is "$two" closed && on 22 "! ls -d /etc/nearside"'
-  check "apply: … until somebody has seen to it" eval 'post "/v1/holders/$one/close" "{\"reason\": \"its machine goes\"}" && on 21 "systemctl unmask --quiet --runtime nearside-edge; touch /etc/nearside/abandoned" && eu_destroy'
+  check "apply: … until somebody has seen to it" eval 'post "/v1/holders/$one/close" "{\"reason\": \"its machine goes\"}" && on 21 touch /etc/nearside/abandoned && eu_destroy'
   check "apply: nothing is held any more" said /v1/flights/booted/leases 'all(i["available"] == 0 for i in r["items"])'
   check "apply: the books agree" core_says reconcile
   check "apply: destroy the core" core_root destroy -auto-approve
