@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
@@ -75,9 +76,9 @@ func TestTheCertificateOfReadersIsReplacedUnderThem(t *testing.T) {
 		dials := new(int)
 		transport := &http.Transport{
 			TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: name, MinVersion: tls.VersionTLS12},
-			Dial: func(network, addr string) (net.Conn, error) {
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 				*dials++
-				return net.Dial(network, addr)
+				return new(net.Dialer).DialContext(ctx, network, addr)
 			},
 		}
 		t.Cleanup(transport.CloseIdleConnections)
