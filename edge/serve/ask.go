@@ -142,35 +142,47 @@ func (a *ask) appendErrors(dst []byte) []byte {
 
 // readQuery reads the parameters of a GET. Of repeated ones the last counts.
 func (a *ask) readQuery(args *fasthttp.Args) {
-	const divIDs, adTypes, priorities = 0, 1, 2
 	for key, value := range args.All() {
-		switch string(key) {
-		case "publisher":
-			a.text(publisherField, value)
-		case "div_ids":
-			a.lists[divIDs] = value
-		case "ad_types":
-			a.lists[adTypes] = value
-		case "priorities":
-			a.lists[priorities] = value
-		case "keywords":
-			a.keywordList(value)
-		case "campaign_types":
-			a.typeList(value)
-		case "url":
-			a.text(urlField, value)
-		case "placement_index":
-			a.text(placementIndexField, value)
-		case "rotations":
-			a.text(rotationsField, value)
-		case "user_ip":
-			a.text(userIPField, value)
-		case "force_ad":
-			a.text(forceAdField, value)
-		case "force_campaign":
-			a.text(forceCampaignField, value)
-		}
+		a.parameter(key, value)
 	}
+	a.endOfQuery()
+}
+
+// The lists of a GET that are paired.
+const divIDs, adTypes, priorities = 0, 1, 2
+
+// parameter takes one of a GET.
+func (a *ask) parameter(key, value []byte) {
+	switch string(key) {
+	case "publisher":
+		a.text(publisherField, value)
+	case "div_ids":
+		a.lists[divIDs] = value
+	case "ad_types":
+		a.lists[adTypes] = value
+	case "priorities":
+		a.lists[priorities] = value
+	case "keywords":
+		a.keywordList(value)
+	case "campaign_types":
+		a.typeList(value)
+	case "url":
+		a.text(urlField, value)
+	case "placement_index":
+		a.text(placementIndexField, value)
+	case "rotations":
+		a.text(rotationsField, value)
+	case "user_ip":
+		a.text(userIPField, value)
+	case "force_ad":
+		a.text(forceAdField, value)
+	case "force_campaign":
+		a.text(forceCampaignField, value)
+	}
+}
+
+// endOfQuery comes after the last parameter.
+func (a *ask) endOfQuery() {
 	// A GET names nobody else's reader: that is for servers, which POST.
 	a.userIP = netip.Addr{}
 	a.placementLists(a.lists[divIDs], a.lists[adTypes], a.lists[priorities])

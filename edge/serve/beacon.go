@@ -54,7 +54,11 @@ func (s *Server) beacon(ctx *fasthttp.RequestCtx, w *work, e Event, rest []byte)
 	now := s.now()
 	b := beacon{event: e, ad: ad, now: now, catalog: l.catalog, loaded: l}
 	b.addr = s.client(ctx)
-	b.place = s.place(ctx, b.addr)
+	var said []byte
+	if s.cfg.CountryHeader != "" {
+		said = ctx.Request.Header.Peek(s.cfg.CountryHeader)
+	}
+	b.place = s.place(b.addr, said)
 	reason := s.judgeBeacon(ctx, w, &b, nonce)
 	if !head {
 		s.stats.Beacons[e][reason].Add(1)

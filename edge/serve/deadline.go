@@ -28,7 +28,10 @@ type deadlines struct {
 
 // start begins to look at connections, once.
 func (d *deadlines) start() {
-	d.begun.Do(func() { d.watching.Go(d.watch) })
+	d.begun.Do(func() {
+		d.now.Store(time.Now().UnixNano())
+		d.watching.Go(d.watch)
+	})
 }
 
 // close ends that.
@@ -63,10 +66,12 @@ func (d *deadlines) look(now time.Time) {
 	}
 }
 
-// listener gives the connections that it accepts their place in deadlines.
+// listener gives the connections that it accepts their place in deadlines, and
+// the lane.
 type listener struct {
 	net.Listener
 	deadlines *deadlines
+	server    *Server // nil: there is no lane
 }
 
 // Accept passes on what is not plain TCP as it is.
@@ -77,7 +82,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		return accepted, err
 	}
 	d := l.deadlines
-	c := &conn{TCPConn: tcp, of: d, shard: d.next.Add(1) % uint32(len(d.shards))}
+	c := &conn{TCPConn: tcp, of: d, shard: d.next.Add(1) % uint32(len(d.shards)), server: l.server}
 	if addr, ok := tcp.RemoteAddr().(*net.TCPAddr); ok {
 		c.remote = peer(addr.AddrPort())
 	}
@@ -91,14 +96,27 @@ func (l *listener) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// conn is a connection whose limits are noted.
+// conn is a connection whose limits are noted, and whose plain requests the lane
+// answers.
 type conn struct {
 	*net.TCPConn
 	of          *deadlines
 	shard       uint32
 	remote      peer
 	read, write limit
+
+	server  *Server
+	between bool          // two requests: the next byte begins one; the serving goroutine's
+	state   atomic.Uint32 // of the lane and who closes
 }
+
+// States of a connection.
+const (
+	resting   = iota
+	answering // the lane is
+	ending    // it is, and the connection is to be closed then
+	closed
+)
 
 // peer is who is at the other end.
 type peer netip.AddrPort
@@ -108,12 +126,66 @@ func (p *peer) String() string  { return netip.AddrPort(*p).String() }
 
 func (c *conn) RemoteAddr() net.Addr { return &c.remote }
 
+// Read is how the HTTP server gets what is not for the lane.
+func (c *conn) Read(b []byte) (int, error) {
+	for {
+		n, err := c.TCPConn.Read(b)
+		if err != nil || !c.between || c.server == nil {
+			return n, err
+		}
+		switch answered, err := c.answer(b[:n]); {
+		case err != nil:
+			return 0, err
+		case !answered:
+			return n, nil
+		}
+	}
+}
+
+// answer has the lane answer what was read.
+func (c *conn) answer(b []byte) (answered bool, err error) {
+	if !c.state.CompareAndSwap(resting, answering) {
+		return false, net.ErrClosed // nobody is told that this request came
+	}
+	s := c.server
+	w := s.works.Get().(*work)
+	answer := s.lane(w, netip.AddrPort(c.remote).Addr(), b)
+	if answer != nil {
+		now := c.of.now.Load() + int64(c.of.every) // or a little later
+		c.read.note(now + int64(s.http.IdleTimeout))
+		c.write.note(now + int64(s.http.WriteTimeout))
+		_, err = c.TCPConn.Write(answer)
+	}
+	s.works.Put(w)
+	if c.state.Swap(resting) == ending && err == nil {
+		err = net.ErrClosed
+	}
+	return answer != nil, err
+}
+
+// Close does not wait for an answer of the lane, but lets it be sent: then the
+// server is told that the connection is closed, and closes it.
 func (c *conn) Close() error {
-	s := &c.of.shards[c.shard]
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.mu.Unlock()
-	return c.TCPConn.Close()
+	for {
+		switch c.state.Load() {
+		case answering:
+			if c.state.CompareAndSwap(answering, ending) {
+				return nil
+			}
+		case ending:
+			return nil
+		case closed:
+			return net.ErrClosed
+		case resting:
+			if c.state.CompareAndSwap(resting, closed) {
+				s := &c.of.shards[c.shard]
+				s.mu.Lock()
+				delete(s.conns, c)
+				s.mu.Unlock()
+				return c.TCPConn.Close()
+			}
+		}
+	}
 }
 
 func (c *conn) SetReadDeadline(t time.Time) error {
@@ -159,6 +231,13 @@ func (l *limit) set(t time.Time, d *deadlines, tell func(time.Time) error) error
 		return tell(time.Time{})
 	}
 	return nil
+}
+
+// note moves a limit that is not over to a time that is not near.
+func (l *limit) note(at int64) {
+	if l.at.Load() != at {
+		l.at.Store(at)
+	}
 }
 
 // look ends what the limit limits if it is over.

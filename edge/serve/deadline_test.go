@@ -22,7 +22,7 @@ func accepted(t *testing.T) (*deadlines, *conn, net.Conn) {
 		t.Fatal(err)
 	}
 	d := &deadlines{every: time.Hour}
-	c, err := (&listener{l, d}).Accept()
+	c, err := (&listener{Listener: l, deadlines: d}).Accept()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -108,14 +109,21 @@ func (s *Server) decide(ctx *fasthttp.RequestCtx, w *work, start time.Time) Answ
 		w.fail(ctx, fasthttp.StatusBadRequest, "The Host header is not usable.")
 		return Malformed
 	}
-	return s.choose(ctx, w, l, publisher, base, start)
+	s.visit(ctx, &w.visit)
+	defer w.release() // what is pooled keeps no catalog alive
+	body, answer := s.choose(w.body(ctx), w, l, publisher, base, start)
+	if s.cfg.DebugHeaders {
+		w.debug(ctx, answer)
+	}
+	w.finish(ctx, body, s.now().Sub(start))
+	return answer
 }
 
-// choose makes the offer.
-func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher *decision.Publisher, base []byte, start time.Time) Answer {
+// choose makes the offer to who asks in w, and appends it to body, "{}" where
+// there is none.
+func (s *Server) choose(body []byte, w *work, l *loaded, publisher *decision.Publisher, base []byte, start time.Time) ([]byte, Answer) {
 	now := start.UnixMilli()
-	agent, client, counted := s.meet(ctx, w, l, publisher, start)
-	defer w.release() // what is pooled keeps no catalog alive
+	agent, client, counted := s.meet(w, l, publisher, start)
 
 	a, r := &w.ask, &w.request
 	forced := a.forceAd != "" || a.forceCampaign != ""
@@ -123,8 +131,8 @@ func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher 
 	if publisher.CacheAds && !forced {
 		key = s.stickyKey(w, client)
 		if c := &w.sticky; s.stickies.get(key, now, l, c) && c.ad.Of.State() == catalog.Run {
-			if s.offer(ctx, w, l, c.ad, c.placement, c.nonce[:c.length], base, start) {
-				return Sticky
+			if o := s.rendered(w, l, c.ad, c.placement, c.nonce[:c.length], base); o != nil {
+				return o.Append(body, &w.fill), Sticky
 			}
 		}
 	}
@@ -141,18 +149,15 @@ func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher 
 	if out.Filled {
 		nonce = s.seal(w, l, out, agent, now)
 	}
-	if nonce == nil || !s.offer(ctx, w, l, out.Ad, out.Placement, nonce, base, start) {
-		if s.cfg.DebugHeaders {
-			reason := out.Reason.String()
-			if out.Filled {
-				reason = "no_offers_now"
-			}
-			ctx.Response.Header.Set("X-Adserver-Reason", reason)
-		}
-		s.tally.Decision(publisher.ID, r.Country, 0, w.topics)
-		w.finish(ctx, append(w.body(ctx), '{', '}'), s.now().Sub(start))
-		return Empty
+	var offer *creative.Offer
+	if nonce != nil {
+		offer = s.rendered(w, l, out.Ad, out.Placement, nonce, base)
 	}
+	if offer == nil {
+		s.tally.Decision(publisher.ID, r.Country, 0, w.topics)
+		return append(body, '{', '}'), Empty
+	}
+	body = offer.Append(body, &w.fill)
 	s.tally.Decision(publisher.ID, r.Country, out.Flight.ID, w.topics)
 	if counted && out.Flight.FrequencyCap > 0 {
 		s.frequencies.count(client, out.Flight, start.Unix())
@@ -160,33 +165,54 @@ func (s *Server) choose(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher 
 	if key != 0 {
 		s.keep(w, key, l, publisher, out, nonce, now)
 	}
-	return Filled
+	return body, Filled
+}
+
+// visit is what a request says of who asks, besides its parameters, and what is
+// found out about that.
+type visit struct {
+	addr    netip.Addr
+	country []byte // in a trusted CDN's header
+	agent   []byte
+	referer []byte
+	signals visitor.Signals
+
+	place  visitor.Place
+	client uint64 // 0 where nothing needs it
+}
+
+// visit reads who asks.
+func (s *Server) visit(ctx *fasthttp.RequestCtx, v *visit) {
+	h := &ctx.Request.Header
+	*v = visit{
+		addr: s.client(ctx), agent: ctx.UserAgent(), referer: ctx.Referer(),
+		signals: visitor.ReadSignals(h.Peek("DNT"), h.Peek("Sec-GPC")),
+	}
+	if s.cfg.CountryHeader != "" {
+		v.country = h.Peek(s.cfg.CountryHeader)
+	}
 }
 
 // meet finds out who asks and fills w.request; client is 0 where nothing needs
 // it, counted says whether frequency caps apply.
-func (s *Server) meet(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher *decision.Publisher, start time.Time) (agent visitor.Agent, client uint64, counted bool) {
-	a := &w.ask
-	var place visitor.Place
-	addr := a.userIP
-	if addr.IsValid() {
-		place = s.visitors.Places.Of(addr)
+func (s *Server) meet(w *work, l *loaded, publisher *decision.Publisher, start time.Time) (agent visitor.Agent, client uint64, counted bool) {
+	a, v := &w.ask, &w.visit
+	if a.userIP.IsValid() {
+		v.addr = a.userIP
+		v.place = s.visitors.Places.Of(v.addr)
 	} else {
-		addr = s.client(ctx)
-		place = s.place(ctx, addr)
+		v.place = s.place(v.addr, v.country)
 	}
-	ua := a.userUA
-	if ua == nil {
-		ua = ctx.UserAgent()
+	if a.userUA != nil {
+		v.agent = a.userUA
 	}
-	agent = s.visitors.Agents.Of(ua, start)
+	agent = s.visitors.Agents.Of(v.agent, start)
 
 	page := a.url
-	if page == "" {
-		if referer := ctx.Referer(); len(referer) <= maxReferer && validURL(referer) {
-			page = text(referer)
-		}
+	if page == "" && len(v.referer) > 0 && len(v.referer) <= maxReferer && validURL(v.referer) {
+		page = text(v.referer)
 	}
+	place := &v.place
 	w.request = decision.Request{
 		Publisher: publisher, Placements: a.placements, Keywords: a.keywords, CampaignTypes: a.types,
 		URL: page, Host: hostOf(page), Country: place.Country, State: place.State, Metro: place.Metro,
@@ -194,14 +220,11 @@ func (s *Server) meet(ctx *fasthttp.RequestCtx, w *work, l *loaded, publisher *d
 	}
 	forced := a.forceAd != "" || a.forceCampaign != ""
 	// Who asks not to be tracked is not counted over time.
-	counted = l.caps && !forced && visitor.ReadSignals(ctx.Request.Header.Peek("DNT"), ctx.Request.Header.Peek("Sec-GPC")) == 0
+	counted = l.caps && !forced && v.signals == 0
 	if publisher.CacheAds && !forced || counted || s.cfg.DebugHeaders {
-		client = s.visitors.Pseudonyms.Client(addr, ua, int32(catalog.DayOfMillis(start.UnixMilli())))
+		v.client = s.visitors.Pseudonyms.Client(v.addr, v.agent, int32(catalog.DayOfMillis(start.UnixMilli())))
 	}
-	if s.cfg.DebugHeaders {
-		debugVisitor(ctx, addr.String(), client, place)
-	}
-	return agent, client, counted
+	return agent, v.client, counted
 }
 
 // forcedNonce stands for an offer that never counts.
@@ -254,16 +277,6 @@ func (s *Server) seal(w *work, l *loaded, out *decision.Outcome, agent visitor.A
 	return w.nonce
 }
 
-// offer answers with an ad, or reports that it cannot be shown.
-func (s *Server) offer(ctx *fasthttp.RequestCtx, w *work, l *loaded, ad *decision.Ad, placement int, nonce, base []byte, start time.Time) bool {
-	body := s.rendered(w, l, ad, placement, nonce, base)
-	if body == nil {
-		return false
-	}
-	w.finish(ctx, body.Append(w.body(ctx), &w.fill), s.now().Sub(start))
-	return true
-}
-
 // rendered is the body of an ad in a placement, with what fills its holes in
 // w.fill; nil where it cannot be shown.
 func (s *Server) rendered(w *work, l *loaded, ad *decision.Ad, placement int, nonce, base []byte) *creative.Offer {
@@ -296,7 +309,7 @@ func (s *Server) keep(w *work, key uint64, l *loaded, p *decision.Publisher, out
 }
 
 func (w *work) release() {
-	w.request, w.outcome = decision.Request{}, decision.Outcome{}
+	w.request, w.outcome, w.visit = decision.Request{}, decision.Outcome{}, visit{}
 	w.sticky.loaded, w.sticky.ad = nil, nil
 }
 
@@ -468,12 +481,17 @@ var (
 // finish answers 200 and says how long that took.
 func (w *work) finish(ctx *fasthttp.RequestCtx, body []byte, took time.Duration) {
 	w.took = took
-	micros := uint64(took / time.Microsecond)
-	b := strconv.AppendUint(append(w.number[:0], "decide;dur="...), micros/1000, 10)
-	micros %= 1000
-	w.number = append(b, '.', byte('0'+micros/100), byte('0'+micros/10%10), byte('0'+micros%10))
+	w.number = appendTiming(w.number[:0], took)
 	ctx.Response.Header.SetCanonical(serverTiming, w.number)
 	w.send(ctx, fasthttp.StatusOK, body)
+}
+
+// appendTiming appends what Server-Timing says of a decision.
+func appendTiming(b []byte, took time.Duration) []byte {
+	micros := uint64(max(took, 0) / time.Microsecond)
+	b = strconv.AppendUint(append(b, "decide;dur="...), micros/1000, 10)
+	micros %= 1000
+	return append(b, '.', byte('0'+micros/100), byte('0'+micros/10%10), byte('0'+micros%10))
 }
 
 // fail answers with an error about the request as a whole.
@@ -481,9 +499,20 @@ func (w *work) fail(ctx *fasthttp.RequestCtx, status int, detail string) {
 	w.send(ctx, status, appendDetail(w.body(ctx), detail))
 }
 
-// debugVisitor says what is known of a visitor.
-func debugVisitor(ctx *fasthttp.RequestCtx, addr string, client uint64, p visitor.Place) {
-	h := &ctx.Response.Header
+// debug says what is known of a visitor, and why there is no ad.
+func (w *work) debug(ctx *fasthttp.RequestCtx, a Answer) {
+	h, v := &ctx.Response.Header, &w.visit
+	if out := &w.outcome; a == Empty {
+		reason := out.Reason.String()
+		if out.Filled {
+			reason = "no_offers_now"
+		}
+		h.Set("X-Adserver-Reason", reason)
+	}
+	debugVisitor(h, v.addr.String(), v.client, v.place)
+}
+
+func debugVisitor(h *fasthttp.ResponseHeader, addr string, client uint64, p visitor.Place) {
 	h.Set("X-Adserver-RealIP", addr)
 	h.Set("X-Adserver-ClientID", strconv.FormatUint(client, 16))
 	h.Set("X-Adserver-Country", orNone(p.Country[:]))

@@ -67,8 +67,12 @@ func (s *Server) explain(ctx *fasthttp.RequestCtx, w *work, start time.Time) {
 	}
 	defer s.explaining.Unlock()
 
-	agent, client, counted := s.meet(ctx, w, l, publisher, start)
+	s.visit(ctx, &w.visit)
+	agent, client, counted := s.meet(w, l, publisher, start)
 	defer w.release()
+	if s.cfg.DebugHeaders {
+		debugVisitor(&ctx.Response.Header, w.visit.addr.String(), client, w.visit.place)
+	}
 	r := &w.request
 	if counted {
 		w.capped = s.frequencies.capped(w.capped[:0], client, l.catalog, start.Unix())

@@ -68,8 +68,12 @@ func (s *Server) page(ctx *fasthttp.RequestCtx, w *work, start time.Time) Answer
 		problem(ctx, fasthttp.StatusBadRequest, "the Host header is not usable")
 		return Malformed
 	}
-	agent, client, counted := s.meet(ctx, w, l, publisher, start)
+	s.visit(ctx, &w.visit)
+	agent, client, counted := s.meet(w, l, publisher, start)
 	defer w.release()
+	if s.cfg.DebugHeaders {
+		debugVisitor(&ctx.Response.Header, w.visit.addr.String(), client, w.visit.place)
+	}
 
 	a, r := &w.ask, &w.request
 	r.Taken = w.taken[:0]

@@ -116,6 +116,7 @@ type Server struct {
 	works       sync.Pool
 	deadlines   deadlines
 	patience    patience
+	date        date
 	http        *fasthttp.Server
 }
 
@@ -163,7 +164,7 @@ func New(cfg Config, judge Judge, tally Tally, visitors Visitors, ready func() b
 	if s.candidates, err = newCandidates(); err != nil {
 		return nil, fmt.Errorf("cache of candidates: %w", err)
 	}
-	s.works.New = func() any { return new(work) }
+	s.works.New = func() any { return &work{out: make([]byte, laneHead, 4<<10)} }
 	timeout := cfg.ReadTimeout
 	if timeout == 0 {
 		timeout = 5 * time.Second
@@ -186,6 +187,11 @@ func New(cfg Config, judge Judge, tally Tally, visitors Visitors, ready func() b
 		// A form would be unpacked into files before anybody looks at it.
 		DisablePreParseMultipartForm: true,
 		Logger:                       silent{},
+		ConnState: func(accepted net.Conn, state fasthttp.ConnState) {
+			if c, ok := accepted.(*conn); ok {
+				between(c, state)
+			}
+		},
 	}
 	return s, nil
 }
@@ -228,7 +234,11 @@ func (s *Server) Stats() *Stats { return &s.stats }
 // Serve answers connections of the listener until Shutdown.
 func (s *Server) Serve(l net.Listener) error {
 	s.deadlines.start()
-	return s.http.Serve(&listener{l, &s.deadlines})
+	server := s
+	if s.cfg.DebugHeaders { // the lane does not know them
+		server = nil
+	}
+	return s.http.Serve(&listener{l, &s.deadlines, server})
 }
 
 // Connections is how much of what it may have open the server has, from 0 to 1.
@@ -269,21 +279,25 @@ func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
 
 // work is what one request needs; they are pooled.
 type work struct {
-	ask      ask
-	request  decision.Request
-	scratch  decision.Scratch
-	outcome  decision.Outcome
-	claims   token.Claims
-	topics   token.Topics // of the page
-	fill     creative.Fill
-	sticky   sticky
-	hash     maphash.Hash
-	base     []byte
-	nonce    []byte
-	callback []byte // of JSONP; empty: JSON
-	number   []byte
-	took     time.Duration // of the decision, 0 while it is not known
-	capped   []uint32
+	ask       ask
+	visit     visit
+	request   decision.Request
+	scratch   decision.Scratch
+	outcome   decision.Outcome
+	claims    token.Claims
+	topics    token.Topics // of the page
+	fill      creative.Fill
+	sticky    sticky
+	hash      maphash.Hash
+	base      []byte
+	out       []byte // an answer of the lane
+	head      []byte
+	nonce     []byte
+	callback  []byte // of JSONP; empty: JSON
+	number    []byte
+	forwarded [1][]byte
+	took      time.Duration // of the decision, 0 while it is not known
+	capped    []uint32
 
 	// Of the native API.
 	slot  []decision.Placement // alternatives for one
@@ -396,20 +410,16 @@ func (s *Server) client(ctx *fasthttp.RequestCtx) netip.Addr {
 
 // place is where a client is: its address looked up, the CDN's word for the
 // country where there is one.
-func (s *Server) place(ctx *fasthttp.RequestCtx, addr netip.Addr) visitor.Place {
+func (s *Server) place(addr netip.Addr, said []byte) visitor.Place {
 	place := s.visitors.Places.Of(addr)
-	if s.cfg.CountryHeader == "" {
+	if len(said) == 0 {
 		return place
 	}
-	said := ctx.Request.Header.Peek(s.cfg.CountryHeader)
 	country, ok := visitor.ParseCountry(said)
-	switch {
-	case ok && country == place.Country:
+	if ok && country == place.Country {
 		return place
-	case ok || len(said) > 0:
-		return visitor.Place{Country: country, Continent: visitor.ContinentOf(country), ASN: place.ASN}
 	}
-	return place
+	return visitor.Place{Country: country, Continent: visitor.ContinentOf(country), ASN: place.ASN}
 }
 
 // publicBase is what the URLs in an answer begin with, nil where the request's
