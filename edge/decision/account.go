@@ -45,9 +45,20 @@ func (a *Account) belongs(s *Switch) {
 	s.Changed()
 }
 
+// Reserve adds so many offers under way, or takes them away, of an account in
+// events. Deciding is told where that changes whether one more fits.
+func (a *Account) Reserve(n int64) {
+	after := a.InFlight.Add(n)
+	if a.fits(after-n, 1) != a.fits(after, 1) {
+		a.Changed()
+	}
+}
+
 // Room reports whether one more offer, which may debit unit, fits:
 // Left − InFlight × ρ ≥ unit × ρ.
-func (a *Account) Room(unit int64) bool {
+func (a *Account) Room(unit int64) bool { return a.fits(a.InFlight.Load(), unit) }
+
+func (a *Account) fits(inFlight, unit int64) bool {
 	left := a.Left.Load()
 	if left < 0 {
 		return false
@@ -56,7 +67,7 @@ func (a *Account) Room(unit int64) bool {
 	if rho == 0 {
 		rho = Rate
 	}
-	wanted := uint64(max(0, a.InFlight.Load())) + uint64(unit)
+	wanted := uint64(max(0, inFlight)) + uint64(unit)
 	if uint64(left) < 1<<40 && wanted < 1<<32 {
 		return uint64(left)*Rate >= wanted*rho
 	}
@@ -71,7 +82,7 @@ type Switch struct {
 	State   atomic.Uint32 // catalog.State
 	Version atomic.Uint64
 
-	standing atomic.Uint64 // of the flight, as decisions last found it
+	standings [2]atomic.Pointer[atomic.Uint64] // of the flight, where the last two catalogs keep it
 }
 
 // Set says what holds for the flight from a control version on.

@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"slices"
+	"sync/atomic"
 
 	"nearside/sync/catalog"
 	"nearside/sync/lease"
@@ -17,7 +18,6 @@ import (
 // goroutines may use it.
 type Catalog struct {
 	snapshot *catalog.Snapshot
-	number   uint64 // among those of this process
 
 	publishers map[string]*Publisher // by slug
 	numbered   []*Publisher          // by index in snapshot.Publishers
@@ -77,6 +77,7 @@ type Flight struct {
 	Views      *Account // of FlightViews; nil where the flight sells no views
 	Clicks     *Account // of FlightClicks; nil where the flight sells no clicks
 	control    *Switch
+	standing   *atomic.Uint64 // in its head
 	schedule   pacing.Schedule
 	soldViews  int64
 	soldClicks int64
@@ -121,7 +122,6 @@ func Compile(s *catalog.Snapshot, books Books, today catalog.Day) (*Catalog, err
 	}
 	c := &Catalog{
 		snapshot:   s,
-		number:     catalogs.Add(1),
 		publishers: make(map[string]*Publisher, len(s.Publishers)),
 		campaigns:  make(map[string]*campaign, len(s.Campaigns)),
 		adSlugs:    make(map[string]*Ad, len(s.Ads)),

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math/bits"
 	"slices"
+	"sync/atomic"
 
 	"nearside/sync/catalog"
 )
@@ -150,7 +151,9 @@ func (b *builder) position(x *index) {
 	x.heads = make([]head, len(x.flights))
 	for position, f := range x.flights {
 		if f != nil {
-			x.heads[position] = head{f.control, f.factor}
+			h := &x.heads[position]
+			h.factor, f.standing = f.factor, &h.standing
+			f.control.keeps(f.standing)
 		}
 	}
 }
@@ -295,8 +298,8 @@ type Scratch struct {
 
 // head is what every decision that considers a flight reads of it.
 type head struct {
-	control *Switch
-	factor  int64
+	standing atomic.Uint64
+	factor   int64
 }
 
 // resolve fills the scratch's query from a request.
@@ -315,10 +318,14 @@ func (c *Catalog) resolve(r *Request, s *Scratch, p *Publisher, now int64) *quer
 	}
 	q.types &= p.types
 	q.country = country(r.Country)
-	q.state = c.states[r.State]
-	q.metro = r.Metro
-	if _, used := c.metros[r.Metro]; !used {
-		q.metro = 0
+	q.state, q.metro = 0, 0
+	if len(c.states) > 0 {
+		q.state = c.states[r.State]
+	}
+	if r.Metro != 0 {
+		if _, used := c.metros[r.Metro]; used {
+			q.metro = r.Metro
+		}
 	}
 	q.host = c.hosts.find(r.Host, &s.buffer)
 	q.mobile = r.Mobile

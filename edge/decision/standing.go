@@ -9,16 +9,17 @@ import (
 
 // A flight's standing is what of weighing it is the same for every request: why
 // it may not be offered now, or the base of its weight. Most of the time it is
-// also the same as for the request before, so it is kept in 8 bytes of the
-// flight's Switch, and a decision reads those instead of schedule, controls and
-// accounts. It is good
+// also the same as for the request before, so it is kept in 8 bytes, and a
+// decision reads those instead of schedule, controls and accounts. They lie side
+// by side in the order of the catalog's candidates, beside the flight's factor:
+// four flights to a cache line. A standing is good
 //
-//   - for one catalog and one second: starts, ends, days and pacing intervals
-//     begin with a second, so that nothing else happens within one;
+//   - for one second: starts, ends, days and pacing intervals begin with a
+//     second, so that nothing else happens within one;
 //   - until an account of the flight, or its switch, has Changed.
 //
 // From the lowest bit on: the base, the reason, a count of changes, and a tag
-// that is another one for every second and catalog.
+// that is another one for every second.
 const (
 	baseBits   = 32
 	reasonBits = 6
@@ -44,32 +45,45 @@ var _ [unfit - reasons]struct{}
 
 // Changed tells deciding that the switch, or an account of its flight, was written.
 func (s *Switch) Changed() {
+	for i := range s.standings {
+		if kept := s.standings[i].Load(); kept != nil {
+			outdate(kept)
+		}
+	}
+}
+
+func outdate(standing *atomic.Uint64) {
 	for {
-		old := s.standing.Load()
-		if s.standing.CompareAndSwap(old, (old+1<<changesAt)&changesMask) {
+		old := standing.Load()
+		if standing.CompareAndSwap(old, (old+1<<changesAt)&changesMask) {
 			return
 		}
 	}
 }
 
-// catalogs numbers them, for tags.
-var catalogs atomic.Uint64
+// keeps gives the switch the place where a new catalog keeps its flight's
+// standing. The catalog before is told of changes too, since requests go by it
+// until the new one is in force; that before it no longer is.
+func (s *Switch) keeps(standing *atomic.Uint64) {
+	s.standings[1].Store(s.standings[0].Load())
+	s.standings[0].Store(standing)
+}
 
 // tag is that of the second of now. It is never 0: nothing kept has that.
-func (c *Catalog) tag(now int64) uint64 {
-	return ((uint64(now/1000)+c.number*0x9e3779b97f4a7c15>>(64-tagBits))%(1<<tagBits-1) + 1) << changesEnd
+func tag(now int64) uint64 {
+	return (uint64(now/1000)%(1<<tagBits-1) + 1) << changesEnd
 }
 
 // stands finds a flight's standing and keeps it, unless something has changed
 // meanwhile.
 func (f *Flight) stands(m moment, tag uint64) uint64 {
-	old := f.control.standing.Load()
+	old := f.standing.Load()
 	base, overdue, reason := f.stand(m)
 	if overdue != 1 || base > baseMask {
 		base, reason = 0, unfit
 	}
 	s := tag | old&changesMask | uint64(reason)<<reasonAt | base
-	f.control.standing.CompareAndSwap(old, s)
+	f.standing.CompareAndSwap(old, s)
 	return s
 }
 
@@ -131,13 +145,24 @@ func (c *Catalog) choose(l *list, from, to int, tier catalog.CampaignType, r *Re
 	p := s.query.publisher
 	// What one request or publisher has more to say, standings do not know.
 	each := r.restricted() || tier == catalog.Paid && p.capped(m.day)
-	tag := c.tag(m.now)
+	x, tag := &c.index, tag(m.now)
 	total, priority := int64(0), l.priority
+	plain := !each && len(l.factors) == 0 && len(l.priorities) == 0
 	for i, position := range positions {
-		h := &c.index.heads[position]
-		standing := h.control.standing.Load()
+		h := &x.heads[position]
+		standing := h.standing.Load()
 		if standing&tagMask != tag {
-			standing = c.index.flights[position].stands(m, tag)
+			standing = x.flights[position].stands(m, tag)
+		}
+		if plain && standing&(reasonMask<<reasonAt) == 0 && uint64(h.factor) < 1<<31 {
+			// pacing.WeightOf where nothing overflows, as nearly always.
+			weight := int64(min((standing&baseMask)*uint64(h.factor)/pacing.MicrosPerUnit, pacing.MaxWeight))
+			if priority != 1 {
+				weight = min(weight*priority, pacing.MaxWeight)
+			}
+			total += weight
+			upTo[i] = total
+			continue
 		}
 		factor := h.factor
 		if len(l.factors) > 0 {
@@ -149,12 +174,12 @@ func (c *Catalog) choose(l *list, from, to int, tier catalog.CampaignType, r *Re
 		weight, reason := int64(0), Reason(standing>>reasonAt&reasonMask)
 		switch {
 		case each || reason == unfit:
-			weight, reason = c.index.flights[position].weigh(factor, priority, r, p, m)
+			weight, reason = x.flights[position].weigh(factor, priority, r, p, m)
 		case reason == None:
 			weight = pacing.WeightOf(standing&baseMask, factor, 1, priority)
 		}
 		if reason != None {
-			s.refused = append(s.refused, Refusal{c.index.flights[position], reason})
+			s.refused = append(s.refused, Refusal{x.flights[position], reason})
 		}
 		total += weight
 		upTo[i] = total
@@ -163,13 +188,15 @@ func (c *Catalog) choose(l *list, from, to int, tier catalog.CampaignType, r *Re
 		return false
 	}
 	drawn := draw(seed, flightDraw, total)
-	low, high := 0, n-1
-	for low < high {
-		if middle := (low + high) / 2; upTo[middle] > drawn {
-			high = middle
-		} else {
-			low = middle + 1
+	// The first whose weights up to it are more than what was drawn; without a
+	// branch that could not be foreseen.
+	low := 0
+	for left := n; left > 1; {
+		half := left / 2
+		if upTo[low+half-1] <= drawn {
+			low += half
 		}
+		left -= half
 	}
 	out.Flight = c.index.flights[positions[low]]
 	out.Total = total

@@ -92,12 +92,16 @@ func change(t *rapid.T, books decision.Books, f *decision.Flight, now int64) {
 		}
 	}
 	amount := rapid.SampledFrom([]int64{0, 1, 9, 5000, 10_000, 20_000_000}).Draw(t, "amount")
-	what := rapid.IntRange(0, 4).Draw(t, "what")
+	what := rapid.IntRange(0, 5).Draw(t, "what")
 	if what == 4 || len(accounts) == 0 {
 		books.Switch(f.ID).Set(catalog.State(rapid.IntRange(0, 2).Draw(t, "said")), uint64(rapid.IntRange(0, 9).Draw(t, "version")))
 		return
 	}
 	a := rapid.SampledFrom(accounts).Draw(t, "account")
+	if what == 5 && (a == f.Views || a == f.Clicks) {
+		a.Reserve(rapid.SampledFrom([]int64{1, 9, 5000, -1, -9, -5000}).Draw(t, "offers"))
+		return // it tells deciding where that makes a difference
+	}
 	switch what {
 	case 0:
 		a.Left.Store(amount)

@@ -88,8 +88,18 @@ func (a *account) unit() int64 {
 // reserve counts an offer made at now.
 func (a *account) reserve(now, amount int64) {
 	a.reserved[now/slotMillis&(slots-1)].Add(amount)
-	a.InFlight.Add(amount)
 	a.offered.Add(amount)
+	a.underWay(amount)
+}
+
+// underWay changes what is reserved in all. What an event of a day's budget
+// debits differs, so deciding is told of each change of one.
+func (a *account) underWay(amount int64) {
+	if !a.budget.Micros() {
+		a.Reserve(amount)
+		return
+	}
+	a.InFlight.Add(amount)
 	a.Changed()
 }
 
@@ -104,8 +114,7 @@ func (a *account) release(issued, amount int64) {
 	a.ended += float64(amount)
 	if r := &a.reserved[slot&(slots-1)]; r.Load() >= amount {
 		r.Add(-amount)
-		a.InFlight.Add(-amount)
-		a.Changed()
+		a.underWay(-amount)
 	}
 }
 
@@ -137,8 +146,7 @@ func (a *account) expire(until int64) {
 	a.expired = max(from, to)
 	for slot := max(from+1, to-slots+1); slot <= to; slot++ {
 		if n := a.reserved[slot&(slots-1)].Swap(0); n != 0 {
-			a.InFlight.Add(-n)
-			a.Changed()
+			a.underWay(-n)
 			a.ended += float64(n)
 		}
 	}

@@ -16,9 +16,12 @@ const (
 	// publisher's sample says nothing.
 	CTRFloor = 0.01
 
-	microsPerUnit = 1_000_000
-	minECPM       = 1 * microsPerUnit
-	maxECPM       = 10 * microsPerUnit
+	// MicrosPerUnit is how many micros one unit of currency has: what a factor
+	// is divided by.
+	MicrosPerUnit = 1_000_000
+
+	minECPM = 1 * MicrosPerUnit
+	maxECPM = 10 * MicrosPerUnit
 )
 
 // Schedule is when a flight delivers. All times are unix milliseconds.
@@ -136,7 +139,7 @@ func WeightOf(base uint64, factor, overdue, priority int64) int64 {
 	if high != 0 {
 		return MaxWeight
 	}
-	w := saturate(low / microsPerUnit)
+	w := saturate(low / MicrosPerUnit)
 	if overdue != 1 {
 		w = times(w, overdue)
 	}
