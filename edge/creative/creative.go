@@ -116,21 +116,21 @@ func (t *Template) builtIn(v *View) *template.Template {
 
 // Offer is the JSON body of an offer of one ad in one ad type.
 type Offer struct {
-	parts []part
-	size  int // of the parts' text
+	text string // all that is the same in every offer
+	cuts []cut  // in order
 }
 
-// part is text that is the same in every offer, and the hole after it.
-type part struct {
-	text string
+// cut is where a hole is in the text. All of them lie in a few cache lines: with
+// many ads, what is read of one has to be fetched from far.
+type cut struct {
+	at   uint32
 	hole hole
 }
 
 type hole uint8
 
 const (
-	noHole hole = iota
-	base
+	base hole = iota
 	nonce
 	bids
 	div
@@ -199,10 +199,9 @@ func Render(ad *catalog.Ad, kind catalog.CampaignType, t *Template, pixel bool) 
 
 	o := &Offer{}
 	o.cut(string(b))
-	o.parts = append(o.parts, part{"", bids}, part{`,"div_id":"`, div}, part{`"}`, noHole})
-	for _, p := range o.parts {
-		o.size += len(p.text)
-	}
+	o.add("", bids)
+	o.add(`,"div_id":"`, div)
+	o.text += `"}`
 	return o, problem
 }
 
@@ -249,24 +248,31 @@ func (o *Offer) cut(s string) {
 		b, n := strings.Index(s, baseHole), strings.Index(s, nonceHole)
 		switch {
 		case b < 0 && n < 0:
-			o.parts = append(o.parts, part{s, noHole})
+			o.text += s
 			return
 		case n < 0 || b >= 0 && b < n:
-			o.parts = append(o.parts, part{s[:b], base})
+			o.add(s[:b], base)
 			s = s[b+len(baseHole):]
 		default:
-			o.parts = append(o.parts, part{s[:n], nonce})
+			o.add(s[:n], nonce)
 			s = s[n+len(nonceHole):]
 		}
 	}
 }
 
+// add appends text and a hole after it.
+func (o *Offer) add(text string, h hole) {
+	o.text += text
+	o.cuts = append(o.cuts, cut{uint32(len(o.text)), h})
+}
+
 // Append appends the body to dst.
 func (o *Offer) Append(dst []byte, f *Fill) []byte {
-	for i := range o.parts {
-		p := &o.parts[i]
-		dst = append(dst, p.text...)
-		switch p.hole {
+	from := uint32(0)
+	for _, c := range o.cuts {
+		dst = append(dst, o.text[from:c.at]...)
+		from = c.at
+		switch c.hole {
 		case base:
 			dst = append(dst, f.Base...)
 		case nonce:
@@ -277,7 +283,7 @@ func (o *Offer) Append(dst []byte, f *Fill) []byte {
 			dst = AppendEscaped(dst, f.Div)
 		}
 	}
-	return dst
+	return append(dst, o.text[from:]...)
 }
 
 // Bids are a flight's prices as fields of the body, for Fill.Bids.

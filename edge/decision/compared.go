@@ -132,7 +132,7 @@ func (x *explainer) sold(f *Flight) string {
 func (x *explainer) planned(f *Flight) string {
 	views, clicks := f.needs(x.now)
 	return fmt.Sprintf("a plan that has more due: by now %d views and %d clicks of %s, in this interval still %d and %d",
-		f.schedule.Planned(f.soldViews, x.now), f.schedule.Planned(f.soldClicks, x.now), x.sold(f), views, clicks)
+		f.schedule.Planned(f.SoldViews, x.now), f.schedule.Planned(f.SoldClicks, x.now), x.sold(f), views, clicks)
 }
 
 func (x *explainer) releasedOf(f *Flight) string {

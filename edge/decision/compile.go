@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"iter"
+	"math/bits"
 	"slices"
 	"sync/atomic"
 
@@ -72,25 +73,32 @@ type page struct {
 
 // Flight is a flight of one catalog, with what belongs to it.
 type Flight struct {
-	// First what every decision that considers the flight reads, so that it
-	// lies in two cache lines; what of it is the catalog's is copied here.
-	Views      *Account // of FlightViews; nil where the flight sells no views
-	Clicks     *Account // of FlightClicks; nil where the flight sells no clicks
-	control    *Switch
-	standing   *atomic.Uint64 // in its head
-	schedule   pacing.Schedule
-	soldViews  int64
-	soldClicks int64
-	version    uint64 // of the control in the catalog
-	state      catalog.State
-	paid       bool
-	dailyCap   bool // it has one
+	// First what is read of a flight that is offered, then what is read of one
+	// whose standing is looked for, so that each lies in two cache lines; what of
+	// it is the catalog's is copied here.
+	Ads          []*Ad // live or not, by id
+	ID           uint32
+	DailyCapFrom catalog.Day
+	SoldViews    int64
+	SoldClicks   int64
+	CPM          catalog.Micros
+	CPC          catalog.Micros
+	DailyCap     catalog.Micros
+
+	Views    *Account // of FlightViews; nil where the flight sells no views
+	Clicks   *Account // of FlightClicks; nil where the flight sells no clicks
+	control  *Switch
+	standing *atomic.Uint64 // in its head
+	schedule pacing.Schedule
+	version  uint64 // of the control in the catalog
+	state    catalog.State
+	paid     bool
+	dailyCap bool // it has one
 
 	*catalog.Flight
 	Index      int // dense, from 0 on
 	Campaign   *catalog.Campaign
 	Advertiser *catalog.Advertiser
-	Ads        []*Ad // live or not, by id
 
 	factor  int64 // pacing.Factor where the publisher's CTR is not known
 	price   int64 // micros: the most that one event of it can cost
@@ -102,6 +110,7 @@ type Flight struct {
 // Ad is an ad of one catalog.
 type Ad struct {
 	// What choosing reads, first and by value.
+	ID        uint32
 	live      bool
 	ctrWeight int64   // what sampled_ctr adds to its weight; 0 where its flight does not want that
 	kinds     uint64  // types below 64, as bits
@@ -189,12 +198,13 @@ func (c *Catalog) AdByID(id uint32) *Ad { return c.adIDs[id] }
 // AdBySlug is the ad with a slug, nil if there is none.
 func (c *Catalog) AdBySlug(slug string) *Ad { return c.adSlugs[slug] }
 
-// AdType is the ad type with a slug, nil if there is none.
-func (c *Catalog) AdType(slug string) *catalog.AdType {
+// AdType is the ad type with a slug and its index in the snapshot, nil if there is
+// none.
+func (c *Catalog) AdType(slug string) (kind *catalog.AdType, number int) {
 	if i, ok := c.typeSlugs[slug]; ok {
-		return &c.snapshot.AdTypes[i]
+		return &c.snapshot.AdTypes[i], int(i)
 	}
-	return nil
+	return nil, -1
 }
 
 // Flights are all flights, by tier and id.
@@ -308,7 +318,10 @@ func (b *builder) addFlights() {
 	flights := make([]Flight, len(s.Flights))
 	for i := range s.Flights {
 		f := &flights[i]
-		f.Flight, f.Index = &s.Flights[i], i
+		from := &s.Flights[i]
+		f.Flight, f.Index, f.ID = from, i, from.ID
+		f.SoldViews, f.SoldClicks, f.CPM, f.CPC = from.SoldViews, from.SoldClicks, from.CPM, from.CPC
+		f.DailyCap, f.DailyCapFrom = from.DailyCap, from.DailyCapFrom
 		f.Campaign = &s.Campaigns[b.byID.campaigns[f.Flight.Campaign]]
 		f.Advertiser = &s.Advertisers[b.byID.advertisers[f.Campaign.Advertiser]]
 		if f.SoldViews > 0 {
@@ -317,7 +330,6 @@ func (b *builder) addFlights() {
 		if f.SoldClicks > 0 {
 			f.Clicks = b.books.Account(lease.Of(lease.FlightClicks, f.ID, 0))
 		}
-		f.soldViews, f.soldClicks = f.SoldViews, f.SoldClicks
 		f.control = b.books.Switch(f.ID)
 		for _, a := range []*Account{f.Views, f.Clicks} {
 			if a != nil {
@@ -380,6 +392,7 @@ func (b *builder) addAds() {
 	for i := range ads {
 		a := &ads[i]
 		a.Ad, a.Index, a.live = &b.c.snapshot.Ads[i], i, b.c.snapshot.Ads[i].Live
+		a.ID = a.Ad.ID
 		a.Of = b.c.flightIDs[a.Flight]
 		for _, id := range a.AdTypes {
 			t := int32(b.byID.types[id])
@@ -403,6 +416,18 @@ func (a *Ad) is(adType int32) bool {
 		return a.kinds&(1<<adType) != 0
 	}
 	return contains(a.types, adType)
+}
+
+// Type is which of the ad's types one is that is given by its index in the
+// snapshot; negative if it is none of them.
+func (a *Ad) Type(number int) int {
+	if uint(number) < 64 {
+		if a.kinds&(1<<number) == 0 {
+			return -1
+		}
+		return bits.OnesCount64(a.kinds & (1<<number - 1))
+	}
+	return slices.Index(a.types, int32(number))
 }
 
 // threshold gives a weight to values from a limit on.

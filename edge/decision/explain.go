@@ -302,9 +302,9 @@ func (x *explainer) pacing(f *Flight, kind lease.Kind) *PacingState {
 	if !paced {
 		return nil
 	}
-	account, sold := f.Views, f.soldViews
+	account, sold := f.Views, f.SoldViews
 	if kind == lease.FlightClicks {
-		account, sold = f.Clicks, f.soldClicks
+		account, sold = f.Clicks, f.SoldClicks
 	}
 	return &PacingState{
 		Sold: sold, Plan: f.schedule.Planned(sold, x.now), Delivered: account.Settled.Load(),

@@ -6,10 +6,10 @@ import "nearside/sync/catalog"
 // delivered everywhere.
 func (f *Flight) needs(now int64) (views, clicks int64) {
 	if f.Views != nil {
-		views = f.schedule.Need(f.soldViews, f.Views.Settled.Load(), now)
+		views = f.schedule.Need(f.SoldViews, f.Views.Settled.Load(), now)
 	}
 	if f.Clicks != nil {
-		clicks = f.schedule.Need(f.soldClicks, f.Clicks.Settled.Load(), now)
+		clicks = f.schedule.Need(f.SoldClicks, f.Clicks.Settled.Load(), now)
 	}
 	return views, clicks
 }

@@ -66,9 +66,8 @@ const (
 	noPlacement = "At least one placement is required"
 )
 
-// ask is what a decision request asks for. Its strings alias the request's
-// buffers and its own, so it is good until the request is answered.
-type ask struct {
+// wanted is what a decision request asks for.
+type wanted struct {
 	publisher      string
 	placements     []decision.Placement
 	keywords       []string
@@ -80,6 +79,12 @@ type ask struct {
 	userUA         []byte
 	forceAd        string
 	forceCampaign  string
+}
+
+// ask reads what a request wants. Its strings alias the request's buffers and its
+// own, so it is good until the request is answered.
+type ask struct {
+	wanted
 
 	given [fields]bool
 	wrong [fields]string // the value beside the field's name in the answer; "" where nothing is wrong

@@ -110,6 +110,7 @@ func (s *Server) decide(ctx *fasthttp.RequestCtx, w *work, start time.Time) Answ
 		return Malformed
 	}
 	s.visit(ctx, &w.visit)
+	w.wanted = &a.wanted
 	defer w.release() // what is pooled keeps no catalog alive
 	body, answer := s.choose(w.body(ctx), w, l, publisher, base, start)
 	if s.cfg.DebugHeaders {
@@ -125,7 +126,7 @@ func (s *Server) choose(body []byte, w *work, l *loaded, publisher *decision.Pub
 	now := start.UnixMilli()
 	agent, client, counted := s.meet(w, l, publisher, start)
 
-	a, r := &w.ask, &w.request
+	a, r := w.wanted, &w.request
 	forced := a.forceAd != "" || a.forceCampaign != ""
 	var key uint64
 	if publisher.CacheAds && !forced {
@@ -196,7 +197,7 @@ func (s *Server) visit(ctx *fasthttp.RequestCtx, v *visit) {
 // meet finds out who asks and fills w.request; client is 0 where nothing needs
 // it, counted says whether frequency caps apply.
 func (s *Server) meet(w *work, l *loaded, publisher *decision.Publisher, start time.Time) (agent visitor.Agent, client uint64, counted bool) {
-	a, v := &w.ask, &w.visit
+	a, v := w.wanted, &w.visit
 	if a.userIP.IsValid() {
 		v.addr = a.userIP
 		v.place = s.visitors.Places.Of(v.addr)
@@ -238,7 +239,7 @@ func (s *Server) seal(w *work, l *loaded, out *decision.Outcome, agent visitor.A
 	}
 	r, c := &w.request, &w.claims
 	day := catalog.DayOfMillis(now)
-	*c = token.Claims{}
+	c.Topics, c.Flags, c.ViewPrice, c.ClickPrice = nil, 0, 0, 0
 	if flight.SoldViews > 0 {
 		c.Flags |= token.FlagViews
 		c.ViewPrice = int64(flight.CPM / 1000)
@@ -260,12 +261,13 @@ func (s *Server) seal(w *work, l *loaded, out *decision.Outcome, agent visitor.A
 	placement := &r.Placements[out.Placement]
 	c.Seq = seq
 	c.Ad, c.Flight, c.Publisher = out.Ad.ID, flight.ID, r.Publisher.ID
-	if kind := l.catalog.AdType(placement.AdType); kind != nil {
+	c.AdType = 0
+	if kind, _ := l.catalog.AdType(placement.AdType); kind != nil {
 		c.AdType = kind.ID
 	}
 	c.Country, c.State = r.Country, r.State
 	c.OS, c.Browser = uint8(agent.OS), uint8(agent.Browser)
-	c.Rotation = uint8(w.ask.rotations)
+	c.Rotation = uint8(w.wanted.rotations)
 	c.Issued = now
 	c.Topics = w.topics.All()
 	w.number = append(append(w.number[:0], placement.DivID...), r.Host...)
@@ -284,7 +286,7 @@ func (s *Server) rendered(w *work, l *loaded, ad *decision.Ad, placement int, no
 	if placement >= len(r.Placements) {
 		return nil
 	}
-	kind := l.catalog.AdType(r.Placements[placement].AdType)
+	kind, number := l.catalog.AdType(r.Placements[placement].AdType)
 	if kind == nil {
 		return nil
 	}
@@ -292,7 +294,7 @@ func (s *Server) rendered(w *work, l *loaded, ad *decision.Ad, placement int, no
 	if r.Publisher.SendBidRate {
 		w.fill.Bids = l.bids[ad.Of.Index]
 	}
-	return l.offer(ad, kind, r.Publisher.RenderPixel, &s.stats)
+	return l.offer(ad, kind, number, r.Publisher.RenderPixel, &s.stats)
 }
 
 // keep makes an offer sticky.
@@ -310,6 +312,7 @@ func (s *Server) keep(w *work, key uint64, l *loaded, p *decision.Publisher, out
 
 func (w *work) release() {
 	w.request, w.outcome, w.visit = decision.Request{}, decision.Outcome{}, visit{}
+	w.wanted = nil
 	w.sticky.loaded, w.sticky.ad = nil, nil
 }
 

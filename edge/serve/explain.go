@@ -68,6 +68,7 @@ func (s *Server) explain(ctx *fasthttp.RequestCtx, w *work, start time.Time) {
 	defer s.explaining.Unlock()
 
 	s.visit(ctx, &w.visit)
+	w.wanted = &w.ask.wanted
 	agent, client, counted := s.meet(w, l, publisher, start)
 	defer w.release()
 	if s.cfg.DebugHeaders {

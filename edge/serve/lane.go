@@ -3,6 +3,7 @@ package serve
 import (
 	"bytes"
 	"encoding/binary"
+	"hash/maphash"
 	"math/bits"
 	"net/http"
 	"net/netip"
@@ -48,8 +49,8 @@ func (s *Server) lane(w *work, remote netip.Addr, b []byte) (answer []byte) {
 	if l == nil || !s.readLane(w, remote, b) {
 		return nil
 	}
-	publisher := w.ask.resolve(l.catalog)
-	if w.ask.bad || !publisher.UnauthedAdDecisions {
+	publisher := l.catalog.Publisher(w.wanted.publisher)
+	if publisher == nil || publisher.Disabled || !publisher.UnauthedAdDecisions {
 		return nil
 	}
 	base := s.base
@@ -119,14 +120,15 @@ func (s *Server) readLane(w *work, remote netip.Addr, b []byte) bool {
 	if len(b) < len(begin) || string(b[:len(begin)]) != begin {
 		return false
 	}
-	a := &w.ask
-	a.reset()
-	n := a.readRaw(b[len(begin):])
-	if n < 0 || a.bad {
+	n := bytes.IndexByte(b[len(begin):], ' ') + 1
+	if n == 0 {
 		return false
 	}
-	rest := b[len(begin)+n:]
+	query, rest := b[len(begin):len(begin)+n], b[len(begin)+n:]
 	if !hasPrefix(rest, version) {
+		return false
+	}
+	if w.wanted = s.questions.answerOf(query, s.seed, &w.ask); w.wanted == nil {
 		return false
 	}
 	var h laned
@@ -151,6 +153,55 @@ func (s *Server) readLane(w *work, remote netip.Addr, b []byte) bool {
 		signals: visitor.ReadSignals(h.dnt, h.gpc),
 	}
 	return true
+}
+
+// questions are what queries ask for that have come again and again: readers of
+// one page ask the same. Their memory is fixed; what takes the same place as
+// another takes it over, once it has come twice. An entry is of one query, byte
+// for byte, and does not change.
+type questions struct {
+	known [1 << 12]atomic.Pointer[question]
+	came  [1 << 12]atomic.Uint64 // the hash of the last query that has no entry
+}
+
+type question struct {
+	query []byte
+	wanted
+}
+
+// Limits of what is kept of one query.
+const (
+	maxQuestion   = 512 // bytes
+	maxKeptPlaces = 4   // placements
+)
+
+// answerOf is what a query, with the space that ends it, asks for; nil where it
+// is not for the lane. It is read with a where it is not known, and then is a's.
+func (q *questions) answerOf(query []byte, seed maphash.Seed, a *ask) *wanted {
+	hash := maphash.Bytes(seed, query)
+	slot := hash % uint64(len(q.known))
+	if k := q.known[slot].Load(); k != nil && bytes.Equal(k.query, query) {
+		return &k.wanted
+	}
+	a.reset()
+	if n := a.readRaw(query); n != len(query) || a.bad {
+		return nil
+	}
+	if len(query) <= maxQuestion && len(a.placements) <= maxKeptPlaces && q.came[slot].Swap(hash) == hash {
+		q.keep(slot, query)
+	}
+	return &a.wanted
+}
+
+// keep reads a query once more, from a copy that nobody writes.
+func (q *questions) keep(slot uint64, query []byte) {
+	k := &question{query: bytes.Clone(query)}
+	var a ask
+	a.reset()
+	if a.readRaw(k.query) == len(query) && !a.bad {
+		k.wanted = a.wanted
+		q.known[slot].Store(k)
+	}
 }
 
 // What a byte is in the query of a request line.

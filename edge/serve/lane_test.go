@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"hash/maphash"
 	"io"
 	"net"
 	"net/http"
@@ -404,5 +405,86 @@ func TestLaneBehindAPort(t *testing.T) {
 	}
 	if _, err := answers.ReadByte(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the shutdown: %v, want that it was closed", err)
+	}
+}
+
+// The lane allocates nothing once its catalog is warm, whether the query has come
+// before or not.
+func TestLaneAllocates(t *testing.T) {
+	if raceOn {
+		t.Skip("under the race detector pools forget at random, so that allocations say nothing; this runs without it")
+	}
+	s := newLaneServer(t)
+	w := s.works.Get().(*work)
+	for name, query := range map[string]string{
+		"filled":   ask1 + "&keywords=a|b|c&url=https%3A%2F%2Fdocs.example.com%2Fa&priorities=1",
+		"sticky":   "publisher=sticky&div_ids=a&ad_types=image-v1",
+		"too long": ask1 + "&x=" + strings.Repeat("x", maxQuestion),
+	} {
+		request := []byte("GET " + decisionPath + "?" + query + " HTTP/1.1\r\nHost: ads.example.com\r\nUser-Agent: " + chrome + "\r\nX-Forwarded-For: " + american + "\r\n\r\n")
+		ask := func() {
+			if s.lane(w, netip.MustParseAddr("192.0.2.1"), request) == nil {
+				t.Fatal(name + ": not by the lane")
+			}
+		}
+		for range 100 { // caches fill beside the requests
+			ask()
+			s.candidates.Wait()
+		}
+		if n := testing.AllocsPerRun(200, ask); n > 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+// What is kept of queries is of each query alone, and only of those that come
+// again.
+func TestQuestions(t *testing.T) {
+	var q questions
+	var a ask
+	seed := maphash.MakeSeed()
+	kept := func() (n int) {
+		for i := range q.known {
+			if q.known[i].Load() != nil {
+				n++
+			}
+		}
+		return n
+	}
+	query := func(div string) []byte {
+		return []byte("publisher=open&div_ids=" + div + "&ad_types=image-v1&keywords=a%20" + div + "|b&rotations=2&url=https://e.com/" + div + " ")
+	}
+	for round := range 4 {
+		for i := range 1000 {
+			div := "d" + strconv.Itoa(i)
+			asked := q.answerOf(query(div), seed, &a)
+			if asked == nil || asked.publisher != "open" || len(asked.placements) != 1 || asked.placements[0].DivID != div ||
+				len(asked.keywords) != 2 || asked.keywords[0] != "a "+div || asked.rotations != 2 || asked.url != "https://e.com/"+div {
+				t.Fatalf("round %d: %s: %+v", round, query(div), asked)
+			}
+			if round == 0 && asked != &a.wanted {
+				t.Fatalf("%s was answered from memory, and had never come", query(div))
+			}
+		}
+		if n := kept(); round == 0 && n != 0 || round > 0 && n < 700 {
+			t.Errorf("round %d: %d queries are kept", round, n)
+		}
+	}
+	long := append([]byte("x="+strings.Repeat("x", maxQuestion)+"&"), query("a")...)
+	many := query("a|b|c|d|e")
+	before := kept()
+	for range 3 {
+		if q.answerOf(long, seed, &a) != &a.wanted {
+			t.Error("a long query was kept")
+		}
+		if q.answerOf(bytes.ReplaceAll(many, []byte("image-v1"), []byte("a|b|c|d|e")), seed, &a) != &a.wanted {
+			t.Error("a query of many placements was kept")
+		}
+		if q.answerOf([]byte("publisher=open&div_ids=&ad_types=x "), seed, &a) != nil {
+			t.Error("a wrong query was answered")
+		}
+	}
+	if kept() != before {
+		t.Errorf("%d queries are kept, %d before", kept(), before)
 	}
 }

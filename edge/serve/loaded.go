@@ -2,7 +2,6 @@ package serve
 
 import (
 	"crypto/sha256"
-	"slices"
 	"sync/atomic"
 
 	"github.com/dgraph-io/ristretto/v2"
@@ -16,11 +15,12 @@ import (
 // when they are first made.
 type loaded struct {
 	catalog   *decision.Catalog
-	templates map[uint32]*creative.Template // by ad type
-	offers    [][]atomic.Pointer[creative.Offer]
-	bids      [][]byte              // by Flight.Index
-	tokens    map[[32]byte]struct{} // every token that may ask for some publisher
-	caps      bool                  // some flight has a frequency cap
+	templates map[uint32]*creative.Template    // by ad type
+	offers    []atomic.Pointer[creative.Offer] // by ad, ad type, and whether there is a pixel
+	first     []uint32                         // of an ad's offers, by Ad.Index
+	bids      [][]byte                         // by Flight.Index
+	tokens    map[[32]byte]struct{}            // every token that may ask for some publisher
+	caps      bool                             // some flight has a frequency cap
 }
 
 // load prepares a catalog; bad counts ad types whose own template is broken.
@@ -29,7 +29,7 @@ func load(c *decision.Catalog) (l *loaded, bad int) {
 	l = &loaded{
 		catalog:   c,
 		templates: make(map[uint32]*creative.Template, len(s.AdTypes)),
-		offers:    make([][]atomic.Pointer[creative.Offer], len(s.Ads)),
+		first:     make([]uint32, len(s.Ads)),
 		bids:      make([][]byte, len(s.Flights)),
 		tokens:    map[[32]byte]struct{}{},
 	}
@@ -40,12 +40,15 @@ func load(c *decision.Catalog) (l *loaded, bad int) {
 		}
 		l.templates[s.AdTypes[i].ID] = t
 	}
+	n := 0
+	for i := range s.Ads {
+		l.first[i] = uint32(n)
+		n += 2 * len(s.Ads[i].AdTypes)
+	}
+	l.offers = make([]atomic.Pointer[creative.Offer], n)
 	for f := range c.Flights() {
 		l.bids[f.Index] = creative.Bids(f.Flight)
 		l.caps = l.caps || f.FrequencyCap > 0
-		for _, ad := range f.Ads {
-			l.offers[ad.Index] = make([]atomic.Pointer[creative.Offer], 2*len(ad.AdTypes))
-		}
 	}
 	for i := range s.Publishers {
 		for _, hash := range s.Publishers[i].TokenHashes {
@@ -57,17 +60,18 @@ func load(c *decision.Catalog) (l *loaded, bad int) {
 	return l, bad
 }
 
-// offer is the body of an ad in an ad type, nil where it cannot be made.
-func (l *loaded) offer(ad *decision.Ad, kind *catalog.AdType, pixel bool, stats *Stats) *creative.Offer {
-	slot, ok := slices.BinarySearch(ad.AdTypes, kind.ID)
-	if !ok {
+// offer is the body of an ad in an ad type, whose number in the catalog is given,
+// nil where it cannot be made.
+func (l *loaded) offer(ad *decision.Ad, kind *catalog.AdType, number int, pixel bool, stats *Stats) *creative.Offer {
+	slot := ad.Type(number)
+	if slot < 0 {
 		return nil
 	}
 	slot *= 2
 	if pixel {
 		slot++
 	}
-	cell := &l.offers[ad.Index][slot]
+	cell := &l.offers[int(l.first[ad.Index])+slot]
 	if o := cell.Load(); o != nil {
 		return o
 	}

@@ -69,6 +69,7 @@ func (s *Server) page(ctx *fasthttp.RequestCtx, w *work, start time.Time) Answer
 		return Malformed
 	}
 	s.visit(ctx, &w.visit)
+	w.wanted = &w.ask.wanted
 	agent, client, counted := s.meet(w, l, publisher, start)
 	defer w.release()
 	if s.cfg.DebugHeaders {

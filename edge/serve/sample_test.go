@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"nearside/edge/decision"
-	"nearside/sync/catalog"
 )
 
 // A sample stands for all decisions since the one before.
@@ -62,7 +61,7 @@ func TestManyRefusalsAreCountedByAFew(t *testing.T) {
 		tally := &noted{n: map[uint32]int64{}}
 		refused := make([]decision.Refusal, row.refused)
 		for i := range refused {
-			refused[i] = decision.Refusal{Flight: &decision.Flight{Flight: &catalog.Flight{ID: uint32(i)}}, Reason: decision.Lease}
+			refused[i] = decision.Refusal{Flight: &decision.Flight{ID: uint32(i)}, Reason: decision.Lease}
 		}
 		const times = 2000
 		for range times {

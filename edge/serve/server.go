@@ -101,6 +101,7 @@ type Server struct {
 	operators   atomic.Pointer[[][32]byte]
 	candidates  *ristretto.Cache[uint64, *decision.Candidates]
 	recent      recentCandidates
+	questions   questions
 	stats       Stats
 	stickies    stickies
 	frequencies frequencies
@@ -280,6 +281,7 @@ func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
 // work is what one request needs; they are pooled.
 type work struct {
 	ask       ask
+	wanted    *wanted // by the request: ask's, or a question's
 	visit     visit
 	request   decision.Request
 	scratch   decision.Scratch
