@@ -19,6 +19,7 @@ import (
 // goroutines may use it.
 type Catalog struct {
 	snapshot *catalog.Snapshot
+	number   uint64 // among those of this process
 
 	publishers map[string]*Publisher // by slug
 	numbered   []*Publisher          // by index in snapshot.Publishers
@@ -42,6 +43,9 @@ type Catalog struct {
 	seeds [2]maphash.Seed // of shapes
 	pacer Pacer           // nil where nobody paces; only Explain asks it
 }
+
+// catalogs numbers them.
+var catalogs atomic.Uint64
 
 type campaign struct {
 	*catalog.Campaign
@@ -131,6 +135,7 @@ func Compile(s *catalog.Snapshot, books Books, today catalog.Day) (*Catalog, err
 	}
 	c := &Catalog{
 		snapshot:   s,
+		number:     catalogs.Add(1),
 		publishers: make(map[string]*Publisher, len(s.Publishers)),
 		campaigns:  make(map[string]*campaign, len(s.Campaigns)),
 		adSlugs:    make(map[string]*Ad, len(s.Ads)),

@@ -357,9 +357,7 @@ func (c *Catalog) resolveKeywords(r *Request, s *Scratch, p *Publisher) {
 	q.hasKeyword = q.hasKeyword.grow(len(c.keywords.numbers) + 1)
 	q.hasTopic = q.hasTopic.grow(c.index.topics)
 	if p.AllowAPIKeywords {
-		for _, keyword := range r.Keywords {
-			c.addKeyword(q, c.keywords.find(keyword, &s.buffer))
-		}
+		c.askedKeywords(r, s)
 	}
 	for _, n := range p.keywords {
 		c.addKeyword(q, n)
@@ -370,6 +368,23 @@ func (c *Catalog) resolveKeywords(r *Request, s *Scratch, p *Publisher) {
 		}
 	}
 	slices.Sort(q.keywords)
+}
+
+func (c *Catalog) askedKeywords(r *Request, s *Scratch) {
+	if r.Known == nil {
+		for _, keyword := range r.Keywords {
+			c.addKeyword(&s.query, c.keywords.find(keyword, &s.buffer))
+		}
+		return
+	}
+	known := r.Known.last.Load()
+	if known == nil || known.catalog != c.number {
+		known = &knownIn{c.number, c.keywords.known(r.Keywords)}
+		r.Known.last.Store(known)
+	}
+	for _, n := range known.numbers {
+		c.addKeyword(&s.query, n)
+	}
 }
 
 func (c *Catalog) addKeyword(q *query, n uint32) {

@@ -1,6 +1,10 @@
 package decision
 
-import "nearside/sync/catalog"
+import (
+	"sync/atomic"
+
+	"nearside/sync/catalog"
+)
 
 // Types is a set of campaign types.
 type Types uint8
@@ -27,6 +31,15 @@ type Placement struct {
 	Priority int    // 1 to 10; what is outside counts as the nearest
 }
 
+// Known remembers what the newest catalog that was asked calls the keywords of
+// requests that all have the same.
+type Known struct{ last atomic.Pointer[knownIn] }
+
+type knownIn struct {
+	catalog uint64 // its number
+	numbers []uint32
+}
+
 // Request is one ad request as the edge understood it. Decisions only read it,
 // and keep none of its strings, which may therefore alias a connection's
 // buffers.
@@ -34,6 +47,7 @@ type Request struct {
 	Publisher      *Publisher
 	Placements     []Placement
 	Keywords       []string // as asked, in any case
+	Known          *Known   // of Keywords where they are the same each time; may be nil
 	CampaignTypes  Types    // 0: all
 	URL            string   // of the page, "" if not known
 	Host           string   // of URL, with its port if it has one

@@ -27,6 +27,39 @@ type flight struct {
 	turn   uint64 // the same as a broker's, 0: not looked up
 }
 
+// flightTable finds flights by id. Offer asks for one each time; ids are given out
+// one after the other, so that a list by id has few gaps as a rule.
+type flightTable struct {
+	byID  map[uint32]*flight
+	dense []*flight // by id; nil where there would be more gaps than flights
+}
+
+func tableOf(byID map[uint32]*flight) *flightTable {
+	t := &flightTable{byID: byID}
+	highest := uint32(0)
+	for id := range byID {
+		highest = max(highest, id)
+	}
+	if int(highest) <= 2*len(byID) {
+		t.dense = make([]*flight, highest+1)
+		for id, f := range byID {
+			t.dense[id] = f
+		}
+	}
+	return t
+}
+
+// of is the flight with an id, nil if there is none.
+func (t *flightTable) of(id uint32) *flight {
+	if t.dense == nil {
+		return t.byID[id]
+	}
+	if int(id) < len(t.dense) {
+		return t.dense[id]
+	}
+	return nil
+}
+
 // site is what Offer needs of a publisher.
 type site struct{ day dayAccount }
 
@@ -287,7 +320,7 @@ func (k *Keeper) UseCatalog(s *catalog.Snapshot, published []byte, now int64) er
 		}
 		k.mu.Unlock()
 	}
-	k.flights.Store(&flights)
+	k.flights.Store(tableOf(flights))
 	k.sites.Store(&sites)
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -307,7 +340,7 @@ func (k *Keeper) planDays(now int64) {
 	}
 	k.planned = days[len(days)-1]
 	// In an order that repeats, as leases are looked at in that of their making.
-	flights, sites := *k.flights.Load(), *k.sites.Load()
+	flights, sites := k.flights.Load().byID, *k.sites.Load()
 	for _, id := range slices.Sorted(maps.Keys(flights)) {
 		flights[id].day.prepare(k, days)
 	}

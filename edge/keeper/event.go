@@ -30,7 +30,7 @@ func (k *Keeper) Offer(flight, publisher uint32, viewPrice, now int64) (sealer *
 	if seq >= l.end.Load() {
 		return nil, 0, false
 	}
-	f := (*k.flights.Load())[flight]
+	f := k.flights.Load().of(flight)
 	if f == nil {
 		return l.sealer, seq, true
 	}
@@ -294,7 +294,7 @@ func (t *timed) add(key offerKey) bool {
 // Lacked counts offers that were not made for want of room: of a lease, or of
 // what pacing lets go of it. It is the demand that shares are cut by.
 func (k *Keeper) Lacked(flight uint32, n int64) {
-	f := (*k.flights.Load())[flight]
+	f := k.flights.Load().of(flight)
 	if f == nil {
 		return
 	}

@@ -128,7 +128,7 @@ type Keeper struct {
 	ring     atomic.Pointer[token.Ring]
 	heardAt  atomic.Int64 // unix milliseconds
 	skew     atomic.Int64 // this clock less the core's, milliseconds
-	flights  atomic.Pointer[map[uint32]*flight]
+	flights  atomic.Pointer[flightTable]
 	sites    atomic.Pointer[map[uint32]*site]
 	news     atomic.Pointer[news]
 	verdicts [holder.Verdicts]atomic.Uint64
@@ -196,7 +196,7 @@ func Open(ctx context.Context, cfg Config) (*Keeper, error) {
 		cfg: cfg, dir: dir, delay: firstDelay, failed: make(chan struct{}),
 		byBudget: map[lease.Budget]*account{}, bySwitch: map[uint32]*decision.Switch{},
 	}
-	k.flights.Store(&map[uint32]*flight{})
+	k.flights.Store(tableOf(nil))
 	k.sites.Store(&map[uint32]*site{})
 	if err := k.open(ctx); err != nil {
 		if k.book != nil {

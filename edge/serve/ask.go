@@ -71,6 +71,7 @@ type wanted struct {
 	publisher      string
 	placements     []decision.Placement
 	keywords       []string
+	known          *decision.Known // nil: they are this request's alone
 	types          decision.Types
 	url            string
 	placementIndex int

@@ -215,7 +215,7 @@ func (s *Server) meet(w *work, l *loaded, publisher *decision.Publisher, start t
 	}
 	place := &v.place
 	w.request = decision.Request{
-		Publisher: publisher, Placements: a.placements, Keywords: a.keywords, CampaignTypes: a.types,
+		Publisher: publisher, Placements: a.placements, Keywords: a.keywords, Known: a.known, CampaignTypes: a.types,
 		URL: page, Host: hostOf(page), Country: place.Country, State: place.State, Metro: place.Metro,
 		Mobile: agent.Mobile, PlacementIndex: a.placementIndex, ForceAd: a.forceAd, ForceCampaign: a.forceCampaign,
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"nearside/edge/decision"
 	"nearside/edge/visitor"
 )
 
@@ -200,6 +201,7 @@ func (q *questions) keep(slot uint64, query []byte) {
 	a.reset()
 	if a.readRaw(k.query) == len(query) && !a.bad {
 		k.wanted = a.wanted
+		k.known = &decision.Known{}
 		q.known[slot].Store(k)
 	}
 }

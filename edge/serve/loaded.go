@@ -104,17 +104,28 @@ type recentCandidates [1 << 12]atomic.Pointer[decision.Candidates]
 // those in the cache.
 const maxRecent = 8 << 10
 
+// get looks in the shape's two places.
 func (r *recentCandidates) get(shape decision.Shape) *decision.Candidates {
-	if set := r[shape.Low%uint64(len(r))].Load(); set != nil && set.Has(shape) {
+	at := shape.Low % uint64(len(r))
+	if set := r[at].Load(); set != nil && set.Has(shape) {
+		return set
+	}
+	if set := r[at^1].Load(); set != nil && set.Has(shape) {
 		return set
 	}
 	return nil
 }
 
+// put takes a place that is free, else one of the two by chance.
 func (r *recentCandidates) put(shape decision.Shape, set *decision.Candidates) {
-	if set.Cost() <= maxRecent {
-		r[shape.Low%uint64(len(r))].Store(set)
+	if set.Cost() > maxRecent {
+		return
 	}
+	at := shape.Low % uint64(len(r))
+	if r[at].Load() != nil && (r[at^1].Load() == nil || shape.High&1 == 0) {
+		at ^= 1
+	}
+	r[at].Store(set)
 }
 
 func (r *recentCandidates) clear() {
