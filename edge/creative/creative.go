@@ -197,12 +197,7 @@ func Render(ad *catalog.Ad, kind catalog.CampaignType, t *Template, pixel bool) 
 	b = appendField(b, ',', "display_type", t.kind.Slug)
 	b = appendField(b, ',', "campaign_type", kind.String())
 
-	o := &Offer{}
-	o.cut(string(b))
-	o.add("", bids)
-	o.add(`,"div_id":"`, div)
-	o.text += `"}`
-	return o, problem
+	return offerOf(string(b)), problem
 }
 
 // html runs the ad type's own template, or the built-in one where it has none.
@@ -242,28 +237,31 @@ func (w *limited) Write(p []byte) (int, error) {
 	return w.b.Write(p)
 }
 
-// cut splits the body at its holes.
-func (o *Offer) cut(s string) {
+// offerOf splits a body at its holes, and appends what ends every body.
+func offerOf(s string) *Offer {
+	o := &Offer{cuts: make([]cut, 0, 2+strings.Count(s, baseHole)+strings.Count(s, nonceHole))}
+	text := make([]byte, 0, len(s)+16)
+	add := func(part string, h hole) {
+		text = append(text, part...)
+		o.cuts = append(o.cuts, cut{uint32(len(text)), h})
+	}
 	for {
 		b, n := strings.Index(s, baseHole), strings.Index(s, nonceHole)
-		switch {
-		case b < 0 && n < 0:
-			o.text += s
-			return
-		case n < 0 || b >= 0 && b < n:
-			o.add(s[:b], base)
+		if b < 0 && n < 0 {
+			break
+		}
+		if n < 0 || b >= 0 && b < n {
+			add(s[:b], base)
 			s = s[b+len(baseHole):]
-		default:
-			o.add(s[:n], nonce)
+		} else {
+			add(s[:n], nonce)
 			s = s[n+len(nonceHole):]
 		}
 	}
-}
-
-// add appends text and a hole after it.
-func (o *Offer) add(text string, h hole) {
-	o.text += text
-	o.cuts = append(o.cuts, cut{uint32(len(o.text)), h})
+	add(s, bids)
+	add(`,"div_id":"`, div)
+	o.text = string(append(text, `"}`...))
+	return o
 }
 
 // Append appends the body to dst.

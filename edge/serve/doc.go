@@ -15,6 +15,9 @@
 // the same offers; no advertiser is on a page twice but for a roadblock, which
 // has the page to itself. POST /v1/decisions/explain says why; it changes nothing.
 //
+// Nearly all decisions are asked for in one plain form, which is answered without
+// the HTTP server's help (the lane); the answers are the same.
+//
 // # How it fails
 //
 // Without a catalog decisions are 503. Where the Judge gives no sequence number
