@@ -232,8 +232,7 @@ var queryBytes = func() (t [256]uint8) {
 // how long it is with it; negative where it is not for the lane.
 func (a *ask) readRaw(b []byte) int {
 	from, equals, escapes := 0, -1, false
-	for i := 0; i < len(b); i++ {
-		c := b[i]
+	for i, c := range b {
 		switch queryBytes[c] {
 		case plain:
 			continue

@@ -305,7 +305,8 @@ func TestLaneOfAConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		body, err := io.ReadAll(res.Body)
-		if err != nil || res.StatusCode != 200 || !strings.Contains(string(body), `"id":"ad-views"`) {
+		res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusOK || !strings.Contains(string(body), `"id":"ad-views"`) {
 			t.Fatalf("%d %s %v", res.StatusCode, body, err)
 		}
 	}
@@ -388,7 +389,9 @@ func TestLaneBehindAPort(t *testing.T) {
 		if err != nil {
 			t.Fatalf("answer %d: %v", i, err)
 		}
-		if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		_, err = io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		if err != nil {
 			t.Fatal(err)
 		}
 		if want := map[bool]int{true: 400, false: 200}[i == 2]; res.StatusCode != want {
