@@ -103,3 +103,23 @@ func TestExplainSaysWhereAPacedFlightStands(t *testing.T) {
 		t.Errorf("refused for %s where five are left", reason)
 	}
 }
+
+// TestReserveTellsDeciding: an offer that takes the last room, and one that gives it
+// back, are seen by the next decision of the same second, which goes by standings.
+func TestReserveTellsDeciding(t *testing.T) {
+	c, r := oneFlight(t, 2)
+	f := c.FlightByID(1)
+	const now = 20516 * 86_400_000
+	var s decision.Scratch
+	for i, step := range []struct {
+		reserved int64
+		filled   bool
+	}{{0, true}, {1, true}, {1, false}, {-1, true}, {1, false}, {5, false}, {-5, false}, {-2, true}} {
+		f.Views.Reserve(step.reserved)
+		var out decision.Outcome
+		c.Decide(r, &s, now, 1, &out)
+		if out.Filled != step.filled {
+			t.Errorf("step %d: filled %v with %d of 2 under way, want %v (%v)", i, out.Filled, f.Views.InFlight.Load(), step.filled, out.Reason)
+		}
+	}
+}
