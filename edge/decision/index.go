@@ -379,7 +379,12 @@ func (c *Catalog) askedKeywords(r *Request, s *Scratch) {
 	}
 	known := r.Known.last.Load()
 	if known == nil || known.catalog != c.number {
-		known = &knownIn{c.number, c.keywords.known(r.Keywords)}
+		known = &knownIn{catalog: c.number}
+		for _, keyword := range r.Keywords { // in their order, which topics are found in
+			if n := c.keywords.find(keyword, &s.buffer); n != 0 {
+				known.numbers = append(known.numbers, n)
+			}
+		}
 		r.Known.last.Store(known)
 	}
 	for _, n := range known.numbers {
