@@ -494,7 +494,8 @@ func (s *step) count(h *Holder, r *wire.Rollups) {
 func (s *step) countTopics(h *Holder, r *wire.TopicRollups) {
 	for i := range r.GetHour() {
 		s.topic(h, TopicKey{Hour: r.Hour[i], Topic: r.Topic[i], Flight: r.Flight[i], Country: r.Country[i]}, TopicCounts{Counts: Counts{
-			Views: r.Views[i], Clicks: r.Clicks[i], UnbilledViews: r.UnbilledViews[i], UnbilledClicks: r.UnbilledClicks[i], Spent: r.SpentMicros[i],
+			Views: r.Views[i], Clicks: r.Clicks[i], UnbilledViews: r.UnbilledViews[i], UnbilledClicks: r.UnbilledClicks[i],
+			HomeLost: r.HomeLost[i], Spent: r.SpentMicros[i],
 		}})
 	}
 }

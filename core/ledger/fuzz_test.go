@@ -48,7 +48,7 @@ func FuzzExchange(f *testing.F) {
 			Seal:    &wire.Cursor{Batch: 2, Position: 200, Hash: []byte("0123456789abcdef")},
 			Totals:  &wire.Totals{Budget: []int64{views}, Granted: []int64{100}, Spent: []int64{20}, Returned: []int64{5}},
 			Rollups: &wire.Rollups{Hour: []int64{3600}, Flight: []uint32{1}, Ad: []uint32{2}, Publisher: []uint32{3}, Country: []string{"DE"}, Views: []int64{1}, Clicks: []int64{1}, UnbilledViews: []int64{1}, UnbilledClicks: []int64{1}, SpentMicros: []int64{2000}},
-			Topics:  &wire.TopicRollups{Hour: []int64{3600}, Topic: []uint32{4}, Flight: []uint32{1}, Country: []string{"DE"}, Views: []int64{1}, Clicks: []int64{1}, UnbilledViews: []int64{1}, UnbilledClicks: []int64{1}, SpentMicros: []int64{2000}},
+			Topics:  &wire.TopicRollups{Hour: []int64{3600}, Topic: []uint32{4}, Flight: []uint32{1}, Country: []string{"DE"}, Views: []int64{1}, Clicks: []int64{1}, UnbilledViews: []int64{1}, UnbilledClicks: []int64{1}, SpentMicros: []int64{2000}, HomeLost: []int64{0}},
 			Foreign: []*wire.Event{{
 				Topics: []uint32{4, 5},
 				Kind:   1, Holder: 2, Boot: 5, Seq: 7, Ad: 1, Flight: 1, Publisher: 1, Country: "NZ", ViewPrice: 2000, Issued: 1, At: ledgertest.Start,

@@ -181,7 +181,7 @@ func topicRollups(r *wire.TopicRollups) error {
 	n := len(r.GetHour())
 	for _, l := range [...]int{
 		len(r.GetTopic()), len(r.GetFlight()), len(r.GetCountry()), len(r.GetViews()), len(r.GetClicks()),
-		len(r.GetUnbilledViews()), len(r.GetUnbilledClicks()), len(r.GetSpentMicros()),
+		len(r.GetUnbilledViews()), len(r.GetUnbilledClicks()), len(r.GetSpentMicros()), len(r.GetHomeLost()),
 	} {
 		if l != n {
 			return errors.New("batch.topics: expected arrays of one length")
@@ -190,7 +190,7 @@ func topicRollups(r *wire.TopicRollups) error {
 	for i := range n {
 		if err := errors.Join(
 			hour(r.Hour[i]), topic(r.Topic[i]), id(r.Flight[i], 0, "flight"),
-			counts(r.Views[i], r.Clicks[i], r.UnbilledViews[i], r.UnbilledClicks[i], r.SpentMicros[i]),
+			counts(r.Views[i], r.Clicks[i], r.UnbilledViews[i], r.UnbilledClicks[i], r.SpentMicros[i], r.HomeLost[i]),
 		); err != nil {
 			return fmt.Errorf("batch.topics[%d].%w", i, err)
 		}

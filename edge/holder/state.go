@@ -535,6 +535,7 @@ func (s *State) topicRollups() *wire.TopicRollups {
 		w.UnbilledViews = append(w.UnbilledViews, c.unbilledViews)
 		w.UnbilledClicks = append(w.UnbilledClicks, c.unbilledClicks)
 		w.SpentMicros = append(w.SpentMicros, c.spent)
+		w.HomeLost = append(w.HomeLost, c.homeLost)
 	}
 	return w
 }

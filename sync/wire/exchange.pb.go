@@ -1007,6 +1007,7 @@ type TopicRollups struct {
 	UnbilledViews  []int64                `protobuf:"varint,7,rep,packed,name=unbilled_views,json=unbilledViews,proto3" json:"unbilled_views,omitempty"`
 	UnbilledClicks []int64                `protobuf:"varint,8,rep,packed,name=unbilled_clicks,json=unbilledClicks,proto3" json:"unbilled_clicks,omitempty"`
 	SpentMicros    []int64                `protobuf:"varint,9,rep,packed,name=spent_micros,json=spentMicros,proto3" json:"spent_micros,omitempty"`
+	HomeLost       []int64                `protobuf:"varint,10,rep,packed,name=home_lost,json=homeLost,proto3" json:"home_lost,omitempty"` // events whose bits are gone
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1100,6 +1101,13 @@ func (x *TopicRollups) GetUnbilledClicks() []int64 {
 func (x *TopicRollups) GetSpentMicros() []int64 {
 	if x != nil {
 		return x.SpentMicros
+	}
+	return nil
+}
+
+func (x *TopicRollups) GetHomeLost() []int64 {
+	if x != nil {
+		return x.HomeLost
 	}
 	return nil
 }
@@ -3045,7 +3053,7 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x0funbilled_clicks\x18\t \x03(\x03R\x0eunbilledClicks\x12!\n" +
 	"\fspent_micros\x18\n" +
 	" \x03(\x03R\vspentMicros\x12\x1b\n" +
-	"\thome_lost\x18\v \x03(\x03R\bhomeLost\"\x8b\x02\n" +
+	"\thome_lost\x18\v \x03(\x03R\bhomeLost\"\xa8\x02\n" +
 	"\fTopicRollups\x12\x12\n" +
 	"\x04hour\x18\x01 \x03(\x03R\x04hour\x12\x14\n" +
 	"\x05topic\x18\x02 \x03(\rR\x05topic\x12\x16\n" +
@@ -3055,7 +3063,9 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\x06clicks\x18\x06 \x03(\x03R\x06clicks\x12%\n" +
 	"\x0eunbilled_views\x18\a \x03(\x03R\runbilledViews\x12'\n" +
 	"\x0funbilled_clicks\x18\b \x03(\x03R\x0eunbilledClicks\x12!\n" +
-	"\fspent_micros\x18\t \x03(\x03R\vspentMicros\"\xeb\x02\n" +
+	"\fspent_micros\x18\t \x03(\x03R\vspentMicros\x12\x1b\n" +
+	"\thome_lost\x18\n" +
+	" \x03(\x03R\bhomeLost\"\xeb\x02\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\rR\x06holder\x12\x12\n" +

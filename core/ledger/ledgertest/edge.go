@@ -232,6 +232,7 @@ func (e *Edge) count(flight uint32, views, micros int64) {
 		t.UnbilledViews = append(t.UnbilledViews, 0)
 		t.UnbilledClicks = append(t.UnbilledClicks, 0)
 		t.SpentMicros = append(t.SpentMicros, micros)
+		t.HomeLost = append(t.HomeLost, 0)
 	}
 }
 
