@@ -53,7 +53,7 @@ func TestTopics(t *testing.T) {
 				w.clock.Add(2000)
 			}
 			var r response
-			nonce := ""
+			var nonce string
 			if tt.ask == native {
 				r = w.do("POST", "/v1/decisions", native)
 				nonce = r.json(t)["decisions"].(map[string]any)["a"].([]any)[0].(map[string]any)["nonce"].(string)
