@@ -63,14 +63,15 @@ type over struct {
 	files map[string]*overFile // open, by name
 }
 
-// fails counts a call and says whether it is the one, and its fate.
-func (o *over) fails(op Op, name string) (Fate, error) {
+// fails counts a call that writes no bytes, and fails if it is the one.
+func (o *over) fails(op Op, name string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.counted(op, name)
+	_, err := o.counted(op, name)
+	return err
 }
 
-// counted is fails with the lock held.
+// counted counts a call and says whether it is the one, and its fate. mu is held.
 func (o *over) counted(op Op, name string) (Fate, error) {
 	if o.plan == nil {
 		if b, err := os.ReadFile(o.control); err == nil && strings.HasSuffix(string(b), "\n") {
@@ -102,7 +103,7 @@ func (o *over) planned() bool {
 }
 
 func (o *over) Create(name string) (journal.File, error) {
-	if _, err := o.fails(Create, name); err != nil {
+	if err := o.fails(Create, name); err != nil {
 		return nil, err
 	}
 	f, err := o.FS.Create(name)
@@ -126,7 +127,7 @@ func (o *over) opened(f journal.File, name string) journal.File {
 }
 
 func (o *over) Rename(from, to string) error {
-	if _, err := o.fails(Rename, to); err != nil {
+	if err := o.fails(Rename, to); err != nil {
 		return err
 	}
 	o.mu.Lock()
@@ -139,7 +140,7 @@ func (o *over) Rename(from, to string) error {
 }
 
 func (o *over) SyncDir(dir string) error {
-	if _, err := o.fails(SyncDir, dir); err != nil {
+	if err := o.fails(SyncDir, dir); err != nil {
 		return err
 	}
 	return o.FS.SyncDir(dir)
