@@ -32,7 +32,11 @@ func TestReplay(t *testing.T) {
 		t.Fatalf("fetch catalog %s: %d %v", version, status, err)
 	}
 	dir := t.TempDir()
-	files := map[string]string{"record": record, "catalog": string(published), "moved": strings.Replace(record, `"left":`, `"left":-`, 1)}
+	later := strings.Replace(record, `"catalog_version":`, `"catalog_version":1`, 1)
+	files := map[string]string{
+		"record": record, "catalog": string(published), "moved": strings.Replace(record, `"left":`, `"left":-`, 1),
+		"mixed": later + record + later, "publisher's": `{"catalog_version":1,"flights":[]}`,
+	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -47,6 +51,13 @@ func TestReplay(t *testing.T) {
 		t.Errorf("%v\n%s", err, said)
 	}
 	// Had the flight had nothing left, it would have come out otherwise, and it says so.
+	said, err = replay("mixed")
+	if err == nil || !strings.Contains(said, "replayed: the same") || !strings.Contains(said, "(2 of version 1"+version+")") {
+		t.Errorf("records over a change of the catalog: %v\n%s", err, said)
+	}
+	if said, err = replay("publisher's"); err == nil || !strings.Contains(said, "operator's token") {
+		t.Errorf("an explanation without a record: %v\n%s", err, said)
+	}
 	said, err = replay("moved")
 	if err == nil || !strings.Contains(said, "replayed: no ad") || !strings.Contains(said, "came out otherwise") {
 		t.Errorf("with nothing left: %v\n%s", err, said)

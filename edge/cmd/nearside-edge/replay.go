@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -60,10 +62,12 @@ func replay(_ context.Context, args []string, stdout io.Writer) error {
 	return replayAll(in, snapshot, s.JSON, stdout)
 }
 
-// replayAll replays each record of in.
+// replayAll replays each record of in that is of the snapshot's version. Those of
+// others it counts: an edge's records go on over a change of the catalog.
 func replayAll(in io.Reader, snapshot *catalog.Snapshot, asJSON bool, stdout io.Writer) error {
 	values := json.NewDecoder(in)
 	n, differing := 0, 0
+	others := map[uint64]int{}
 	for {
 		var value json.RawMessage
 		err := values.Decode(&value)
@@ -74,9 +78,17 @@ func replayAll(in io.Reader, snapshot *catalog.Snapshot, asJSON bool, stdout io.
 		if err != nil {
 			return fmt.Errorf("record %d: %w", n, err)
 		}
-		rec, err := decision.ReadRecord(explained(value))
+		record, err := explained(value)
 		if err != nil {
 			return fmt.Errorf("record %d: %w", n, err)
+		}
+		rec, err := decision.ReadRecord(record)
+		if err != nil {
+			return fmt.Errorf("record %d: %w", n, err)
+		}
+		if rec.Catalog != snapshot.Version {
+			others[rec.Catalog]++
+			continue
 		}
 		replayed, err := decision.Replay(rec, snapshot)
 		if err != nil {
@@ -101,20 +113,38 @@ func replayAll(in io.Reader, snapshot *catalog.Snapshot, asJSON bool, stdout io.
 	case n == 0:
 		return errors.New("no record in it")
 	case differing > 0:
-		return errDiffers
+		return errors.Join(errDiffers, ofOthers(others, snapshot.Version))
 	}
-	return nil
+	return ofOthers(others, snapshot.Version)
+}
+
+// ofOthers says which records are of other catalogs than the one given.
+func ofOthers(others map[uint64]int, given uint64) error {
+	if len(others) == 0 {
+		return nil
+	}
+	var of []string
+	for _, version := range slices.Sorted(maps.Keys(others)) {
+		of = append(of, fmt.Sprintf("%d of version %d", others[version], version))
+	}
+	return fmt.Errorf("records of other catalogs than version %d were left out (%s): replay them with those, GET /v1/catalog/versions/{version}/bytes of the core", given, strings.Join(of, ", "))
 }
 
 // explained is the record in an explanation, or the value itself.
-func explained(value []byte) []byte {
+func explained(value []byte) ([]byte, error) {
 	var e struct {
-		Record json.RawMessage `json:"record"`
+		Record  json.RawMessage `json:"record"`
+		Flights json.RawMessage `json:"flights"`
 	}
-	if err := json.Unmarshal(value, &e); err == nil && len(e.Record) > 0 && e.Record[0] == '{' {
-		return e.Record
+	switch err := json.Unmarshal(value, &e); {
+	case err != nil:
+		return value, nil // it is told what is wrong with it as a record
+	case len(e.Record) > 0 && e.Record[0] == '{':
+		return e.Record, nil
+	case len(e.Flights) > 0:
+		return nil, errors.New("an explanation without a record: only one that is asked for with an operator's token has it")
 	}
-	return value
+	return value, nil
 }
 
 // tell writes a replayed record for people.
