@@ -136,12 +136,11 @@ func explained(value []byte) ([]byte, error) {
 		Record  json.RawMessage `json:"record"`
 		Flights json.RawMessage `json:"flights"`
 	}
-	switch err := json.Unmarshal(value, &e); {
-	case err != nil:
-		return value, nil // it is told what is wrong with it as a record
-	case len(e.Record) > 0 && e.Record[0] == '{':
+	read := json.Unmarshal(value, &e) == nil // else it is told what is wrong with it as a record
+	switch {
+	case read && len(e.Record) > 0 && e.Record[0] == '{':
 		return e.Record, nil
-	case len(e.Flights) > 0:
+	case read && len(e.Flights) > 0:
 		return nil, errors.New("an explanation without a record: only one that is asked for with an operator's token has it")
 	}
 	return value, nil
