@@ -25,6 +25,8 @@ type oracle struct {
 	foreign   map[ledger.EventKey][]place
 	keys      map[ledger.EventKey]holder.Verdict // answered as taken
 	promised  map[ledger.EventKey]promise        // of these, what two disks had
+	copied    map[uint32]uint64                  // how far peers have said that they keep a holder's journal
+	waited    map[uint32]uint64                  // and how far its node has waited for that, or was alone
 
 	holders map[uint32]ledger.Holder // of the core, when it was last checked
 	budgets map[lease.Budget]ledger.Budget
@@ -130,7 +132,7 @@ func (h *history) applied(hash []byte) []entry {
 func newOracle(w *World) *oracle {
 	return &oracle{
 		w: w, histories: map[uint32]*history{}, offers: map[uint64][]int64{}, gaveUp: map[ledger.Verdict]bool{}, foreign: map[ledger.EventKey][]place{},
-		keys: map[ledger.EventKey]holder.Verdict{}, promised: map[ledger.EventKey]promise{}, ceiling: map[lease.Budget]int64{},
+		keys: map[ledger.EventKey]holder.Verdict{}, promised: map[ledger.EventKey]promise{}, copied: map[uint32]uint64{}, waited: map[uint32]uint64{}, ceiling: map[lease.Budget]int64{},
 		most: map[lease.Budget]int64{}, granted: map[ledger.LeaseKey]int64{},
 	}
 }
@@ -402,10 +404,14 @@ func (o *oracle) answered(n *node, e *holder.Event, v holder.Verdict) {
 	}
 	key := keyOf(e)
 	var found []place
-	if h := o.histories[e.Holder]; h != nil && h.judged[key] > 0 {
-		found = append(found, place{h, h.judged[key]})
-	} else if h != nil && h.held[key] > 0 {
-		found = append(found, place{h, h.held[key]})
+	if h := o.histories[e.Holder]; h != nil {
+		// A click that is held may be judged while the answer to it waits for the disk.
+		if pos := h.held[key]; pos > 0 && (v == holder.Held || v == holder.Duplicate || h.judged[key] == 0) {
+			found = append(found, place{h, pos})
+		}
+		if pos := h.judged[key]; pos > 0 && v != holder.Held {
+			found = append(found, place{h, pos})
+		}
 	}
 	if v == holder.Foreign || v == holder.Duplicate && (len(found) == 0 || found[0].h.n != n) {
 		found = append(found, o.foreign[key]...)
@@ -419,6 +425,9 @@ func (o *oracle) answered(n *node, e *holder.Event, v holder.Verdict) {
 	}
 	if !kept {
 		o.w.fail("I5", "%s answered %v for %+v, of which nothing is durable", n.name, v, key)
+	}
+	if len(found) > 0 && !slices.ContainsFunc(found, func(p place) bool { return o.keptTwice(n, p) }) {
+		o.w.fail("I5", "%s answered %v for %+v, and has not waited until a second disk has it", n.name, v, key)
 	}
 	o.keys[key] = v
 	o.promise(n, e)

@@ -101,6 +101,9 @@ func (c *copies) Wait(_ context.Context, j *journal.Journal, pos journal.Positio
 	w := c.n.w
 	for until := w.now + second; ; w.pause(w.between(1, 30)) {
 		if ok, err := c.line.Covered(j, pos); ok || err != nil {
+			if err == nil {
+				w.books.covered(c.n, uint64(pos))
+			}
 			return err
 		}
 		if w.now >= until {
@@ -119,6 +122,9 @@ func (c *copies) Append(_ context.Context, p replica.Peer, r *wire.AppendRequest
 	answer, err := askPeer(c.n, p, r, (*replica.Store).Append)
 	if err == nil {
 		c.n.w.count["copied"]++
+	}
+	if err == nil && answer.GetTaken() {
+		c.n.w.books.copied[r.GetHolder()] = max(c.n.w.books.copied[r.GetHolder()], answer.GetAt().GetPosition())
 	}
 	return answer, err
 }
@@ -292,6 +298,30 @@ func (o *oracle) promise(n *node, e *holder.Event) {
 	}
 	o.w.count["answered by two disks"]++
 	o.promised[keyOf(e)] = promise{o.w.now, n}
+}
+
+// covered is told that a node may answer for its journal up to a position: a peer
+// has said that it is on its disk, too, or the node says that it is alone.
+func (o *oracle) covered(n *node, pos uint64) {
+	id, _, ok := n.k.Registered()
+	if !ok {
+		return
+	}
+	if !n.isAlone() && pos > o.copied[id] && !o.isLost(id) {
+		o.w.fail("I5", "%s: position %d is covered, the peers of holder %d have up to %d", n.name, pos, id, o.copied[id])
+	}
+	o.waited[id] = max(o.waited[id], pos)
+}
+
+// keptTwice says that a node has asked, before it answered, whether a record is on
+// two disks. Of a record in another node's journal, or in one that is a holder's no
+// more, that is for others to look at.
+func (o *oracle) keptTwice(n *node, p place) bool {
+	if !o.w.plan.copies || n.k == nil || p.h.n != n || p.h.gone {
+		return true
+	}
+	id, _, ok := n.k.Registered()
+	return !ok || id != p.h.holder || p.pos <= o.waited[id]
 }
 
 func (n *node) isAlone() bool { return n.copies == nil || n.k == nil || n.copies.line.Alone() }

@@ -178,7 +178,7 @@ func (k *Keeper) step(e *holder.Event, ours bool) (b *book, pos journal.Position
 	}
 	k.settle(b, e, v)
 	if err == nil && b.st.Ready() { // a click of the same offer has waited for this view
-		err = ignoreFull(k.settleWaiting(b, e.At))
+		err = ignoreFull(k.settleWaiting(b, k.cfg.Now().UnixMilli()))
 	}
 	if err != nil {
 		return nil, 0, 0, fmt.Errorf("keep %s: %w", what(e.Kind), err)

@@ -511,6 +511,23 @@ func TestClickBeforeItsViewSurvives(t *testing.T) {
 		}
 		counts(e, 1, 1)
 	})
+	t.Run("a view by way of a node whose clock is hours ahead", func(t *testing.T) {
+		e, c := begin()
+		defer e.stop()
+		e.clock.pass(time.Hour)
+		e.exchange(false)
+		other := e.mustOffer()
+		click(e, other)
+		ahead := other.Issued + holder.Life - 1 // half an hour after the first click's wait is over
+		if v, err := e.View(context.Background(), other, ahead); v != holder.Billed || err != nil {
+			t.Fatal(v, err)
+		}
+		e.exchange(false)
+		if v := e.view(c); v != holder.Billed { // its click has waited on
+			t.Error(v)
+		}
+		counts(e, 2, 2)
+	})
 	t.Run("a fence", func(t *testing.T) {
 		e, c := begin()
 		e.view(e.mustOffer())
