@@ -134,6 +134,11 @@ func (s *step) verdict(h *Holder, f *Foreign) exchange.Outcome {
 	}
 	click := f.Kind == exchange.Click
 	w := s.Windows[f.Boot]
+	if w == nil && s.now < f.Event.GetIssued()+(TokenLife+settleDelay).Milliseconds() {
+		// What was handed in is older than its boot: a copy's, while the holder
+		// lives and does not know that it is fenced. It may yet bring the window.
+		return Waiting
+	}
 	if w == nil || f.Seq < w.Floor {
 		// It came so late that its bits are gone: nobody can tell whether it was
 		// judged before.

@@ -53,6 +53,7 @@ func Run(t *testing.T, open func(t testing.TB) Fixture) {
 		"a fenced holder":                                        fencedHolder,
 		"a foreign event goes home":                              foreignHome,
 		"a foreign event of a fenced home is judged by windows":  foreignFenced,
+		"a foreign event of a boot that was not handed in waits": foreignNewBoot,
 		"a foreign event of a home closed without windows":       foreignLost,
 		"a click waits for its view":                             clickWaits,
 		"a drain leaves the clicks that wait for their views":    drainLeavesClicks,
@@ -520,8 +521,11 @@ func foreignFenced(w *World) {
 		w.Fatal(err)
 	}
 	j := w.judge(home)
-	equal(w, "judged", j.Events, 5)
+	equal(w, "judged", j.Events, 4)
 	equal(w, "billed", j.Billed, 2)
+	equal(w, "what is of a boot that was not handed in waits for it", j.Waiting, 1)
+	w.tick(ledger.TokenLife + 15*time.Minute)
+	equal(w, "for as long as its token lives", w.judge(home).Lost, 1)
 	truth := w.Check()
 	equal(w, "from the remainder", truth.Leases[ledger.LeaseKey{Holder: home.ID, Budget: views}].Spent, 6)
 	b := truth.Budgets[views]
@@ -563,6 +567,41 @@ func byTopic(t *ledger.Truth, flight uint32) map[uint32]ledger.Counts {
 		}
 	}
 	return sums
+}
+
+// foreignNewBoot is of a node that lives behind a broken line, and of which a
+// neighbour has handed in a copy: it started anew meanwhile, sold, and comes back.
+func foreignNewBoot(w *World) {
+	w.SetBudget(views, 100)
+	home, away, peer := w.Join("us", "home"), w.Join("eu", "away"), w.Join("us", "peer")
+	home.Want(views, 10, 1000)
+	w.SyncAll(home, away, peer)
+	home.Spend(views, 4)
+	home.Sync()
+	w.fence(home)
+	copied := &wire.HandInRequest{Holder: home.ID, Seal: home.Seal, Proof: home.Seal, Windows: []*wire.Window{windowOf(home.Boot, 0, 8, 3)}, Last: true}
+	if _, err := ledger.HandInBy(w.Context(), w.Store, copied, peer.ID, w.Now); err != nil {
+		w.Fatal(err)
+	}
+	anew := home.Boot + 77
+	for _, seq := range []uint64{1, 2} {
+		e := eventOf(w, home, seq, 1)
+		e.Boot = anew
+		away.Ship(e)
+	}
+	away.Sync()
+	j := w.judge(home)
+	equal(w, "they wait", j.Waiting, 2)
+	equal(w, "it stays open for them", j.Closed, false)
+	if err := w.handIn(&wire.HandInRequest{Holder: home.ID, Seal: home.Seal, Windows: []*wire.Window{windowOf(home.Boot, 0, 8, 3), windowOf(anew, 0, 8, 2)}, Last: true}); err != nil {
+		w.Fatal(err)
+	}
+	j = w.judge(home)
+	equal(w, "judged", j.Events, 2)
+	equal(w, "the one that the home has not judged is billed", j.Billed, 1)
+	equal(w, "nothing is lost", j.Lost, 0)
+	equal(w, "closed", j.Closed, true)
+	equal(w, "settled", w.Check().Budgets[views].Settled, 5)
 }
 
 func foreignLost(w *World) {
