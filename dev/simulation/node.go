@@ -112,7 +112,7 @@ func (n *node) end(why string, power bool) {
 	routines := n.routines
 	n.routines = nil
 	for _, r := range routines {
-		r.abandon()
+		r.abandon(n.w)
 	}
 }
 
@@ -196,17 +196,29 @@ func (l *listener) Enabled(context.Context, slog.Level) bool { return true }
 func (l *listener) WithAttrs([]slog.Attr) slog.Handler       { return l }
 func (l *listener) WithGroup(string) slog.Handler            { return l }
 func (l *listener) Handle(_ context.Context, r slog.Record) error {
-	text := r.Message
-	r.Attrs(func(a slog.Attr) bool {
-		text += fmt.Sprintf(" %s=%v", a.Key, a.Value)
-		return true
-	})
-	l.n.w.say("logged", "%s: %s", l.n.name, text)
+	l.n.w.say("logged", "%s: %s", l.n.name, logged{&r})
 	if r.Level >= slog.LevelError && !l.n.damaged {
-		l.n.w.fail("I5", "%s: %s", l.n.name, text)
+		l.n.w.fail("I5", "%s: %s", l.n.name, logged{&r})
 	}
 	return nil
 }
+
+// logged is a line of a keeper's log, put into words when it is read.
+type logged struct{ r *slog.Record }
+
+func (l logged) String() string {
+	text := l.r.Message
+	l.r.Attrs(func(a slog.Attr) bool {
+		text += fmt.Sprintf(" %s=%v", a.Key, a.Value)
+		return true
+	})
+	return text
+}
+
+// described is a cursor, put into words when it is read.
+type described struct{ c *wire.Cursor }
+
+func (d described) String() string { return exchange.Describe(d.c) }
 
 func (n *node) useCatalog() {
 	if n.catalog == n.w.core.catalog {
@@ -358,7 +370,7 @@ func (n *node) once(gather *bool) error {
 		}
 	}
 	w.books.said(n, request)
-	w.say("sync", "%s holder %d %s", n.name, request.GetHolder(), exchange.Describe(request.GetSeal()))
+	w.say("sync", "%s holder %d %s", n.name, request.GetHolder(), described{request.GetSeal()})
 	reply, err := ask(n, request, w.core.exchange)
 	if err != nil {
 		n.k.Unheard()
@@ -377,7 +389,7 @@ func (n *node) once(gather *bool) error {
 		n.heard = n.clock()
 	}
 	step, err := n.k.Heard(ctx, reply)
-	w.say("heard", "%s holder %d %v course %d %s", n.name, request.GetHolder(), reply.GetStatus(), step.Course, exchange.Describe(reply.GetCursor()))
+	w.say("heard", "%s holder %d %v course %d %s", n.name, request.GetHolder(), reply.GetStatus(), step.Course, described{reply.GetCursor()})
 	if err != nil {
 		n.exit("heard", err)
 	}

@@ -28,14 +28,29 @@ type oracle struct {
 	copied    map[uint32]uint64                  // how far peers have said that they keep a holder's journal
 	waited    map[uint32]uint64                  // and how far its node has waited for that, or was alone
 
-	holders map[uint32]ledger.Holder // of the core, when it was last checked
+	holders map[uint32]standing // of the core, when it was last checked
 	budgets map[lease.Budget]ledger.Budget
 	leases  map[ledger.LeaseKey]ledger.Lease
 	touched []ledger.LeaseKey         // that are not as they were then
+	moved   map[uint32]bool           // holders that are not
+	sums    map[lease.Budget]sums     // of all leases
+	ids     []lease.Budget            // of all budgets, in order
 	ceiling map[lease.Budget]int64    // the most that may ever be settled
 	most    map[lease.Budget]int64    // the highest ceiling of all time, also of a past that was lost
 	granted map[ledger.LeaseKey]int64 // the most that was ever committed, also in that past
 }
+
+// standing is what the oracle remembers of a holder.
+type standing struct {
+	known bool
+	state ledger.State
+	batch uint64
+}
+
+func standingOf(h *ledger.Holder) standing { return standing{h.ID != 0, h.State, h.Batch} }
+
+// sums are those of a budget's leases.
+type sums struct{ outstanding, spent, returned int64 }
 
 // place is a record in a history.
 type place struct {
@@ -131,6 +146,7 @@ func (h *history) applied(hash []byte) []entry {
 
 func newOracle(w *World) *oracle {
 	return &oracle{
+		holders: map[uint32]standing{}, budgets: map[lease.Budget]ledger.Budget{}, leases: map[ledger.LeaseKey]ledger.Lease{}, moved: map[uint32]bool{}, sums: map[lease.Budget]sums{},
 		w: w, histories: map[uint32]*history{}, offers: map[uint64][]int64{}, gaveUp: map[ledger.Verdict]bool{}, foreign: map[ledger.EventKey][]place{},
 		keys: map[ledger.EventKey]holder.Verdict{}, promised: map[ledger.EventKey]promise{}, copied: map[uint32]uint64{}, waited: map[uint32]uint64{}, ceiling: map[lease.Budget]int64{},
 		most: map[lease.Budget]int64{}, granted: map[ledger.LeaseKey]int64{},
@@ -567,15 +583,19 @@ func (o *oracle) check() {
 	}
 	c.changed = false
 	t := &c.mem.Truth
-	type sums struct{ outstanding, spent, returned int64 }
-	of := map[lease.Budget]sums{}
+	clear(o.moved)
+	for id, h := range t.Holders {
+		if o.holders[id] != standingOf(&h) {
+			o.moved[id] = true
+		}
+	}
+	clear(o.sums)
 	for key, l := range t.Leases {
 		was := o.leases[key]
-		s := of[key.Budget]
+		s := o.sums[key.Budget]
 		returned := l.Returned - was.Returned
-		of[key.Budget] = sums{s.outstanding + l.Available(), s.spent + l.Spent, s.returned + returned}
-		before, now := o.holders[key.Holder], t.Holders[key.Holder]
-		if l != was || now.State != before.State || now.Batch != before.Batch {
+		o.sums[key.Budget] = sums{s.outstanding + l.Available(), s.spent + l.Spent, s.returned + returned}
+		if l != was || o.moved[key.Holder] {
 			o.touched = append(o.touched, key)
 		}
 	}
@@ -587,9 +607,12 @@ func (o *oracle) check() {
 		o.checkLease(key, t.Leases[key], o.leases[key])
 		o.granted[key] = max(o.granted[key], t.Leases[key].Granted)
 	}
-	for _, id := range slices.Sorted(maps.Keys(t.Budgets)) {
+	if len(o.ids) != len(t.Budgets) {
+		o.ids = slices.Sorted(maps.Keys(t.Budgets))
+	}
+	for _, id := range o.ids {
 		b, was := t.Budgets[id], o.budgets[id]
-		s := of[id]
+		s := o.sums[id]
 		if b.Limit+b.Refunded != b.Unleased+b.Outstanding+b.Settled || min(b.Limit, b.Unleased, b.Outstanding, b.Settled, b.Refunded) < 0 {
 			o.w.fail("I1", "budget %x: %+v", int64(id), b)
 		}
@@ -621,9 +644,13 @@ func (o *oracle) check() {
 		if b.Settled-b.Refunded > o.ceiling[id] {
 			o.w.fail("I10", "budget %x: settled %d of %d", int64(id), b.Settled, o.ceiling[id])
 		}
+		o.budgets[id] = b
 	}
-	o.holders, o.budgets = maps.Clone(t.Holders), maps.Clone(t.Budgets)
-	if o.leases == nil || len(o.leases) > len(t.Leases) {
+	for id := range o.moved {
+		h := t.Holders[id]
+		o.holders[id] = standingOf(&h)
+	}
+	if len(o.leases) > len(t.Leases) {
 		o.leases = maps.Clone(t.Leases)
 	}
 	for _, key := range o.touched {
@@ -640,12 +667,13 @@ func (o *oracle) checkLease(key ledger.LeaseKey, l, was ledger.Lease) {
 	if l.Granted < was.Granted || l.Spent < was.Spent || l.Returned < was.Returned {
 		o.w.fail("I7", "lease %+v: %+v after %+v", key, l.Totals, was.Totals)
 	}
-	before, now := o.holders[key.Holder], o.w.core.mem.Holders[key.Holder]
-	if before.ID != 0 && before.State != ledger.Open && now.Batch != before.Batch {
-		o.w.fail("I4", "holder %d was %v and its batch %d was applied", key.Holder, before.State, now.Batch)
+	holder := o.w.core.mem.Holders[key.Holder]
+	before, now := o.holders[key.Holder], standingOf(&holder)
+	if before.known && before.state != ledger.Open && now.batch != before.batch {
+		o.w.fail("I4", "holder %d was %v and its batch %d was applied", key.Holder, before.state, now.batch)
 	}
-	if before.ID != 0 && before.State != ledger.Open && l.Granted > was.Granted {
-		o.w.fail("I3", "holder %d was %v and was granted %d of %x", key.Holder, before.State, l.Granted, int64(key.Budget))
+	if before.known && before.state != ledger.Open && l.Granted > was.Granted {
+		o.w.fail("I3", "holder %d was %v and was granted %d of %x", key.Holder, before.state, l.Granted, int64(key.Budget))
 	}
 	h := o.histories[key.Holder]
 	if h == nil {
@@ -654,16 +682,16 @@ func (o *oracle) checkLease(key ledger.LeaseKey, l, was ledger.Lease) {
 	said, stated := h.said[key.Budget], h.stated[key.Budget]
 	said.Spent, said.Returned = max(said.Spent, stated.Spent), max(said.Returned, stated.Returned)
 	anew := o.w.restored && was == (ledger.Lease{}) // put back, and not said again
-	if len(h.forks) == 0 && !anew && now.State == ledger.Open && (l.Spent > said.Spent || l.Returned > said.Returned) {
+	if len(h.forks) == 0 && !anew && now.state == ledger.Open && (l.Spent > said.Spent || l.Returned > said.Returned) {
 		o.w.fail("I8", "lease %+v: %+v, its open holder has said %+v", key, l.Totals, said)
 	}
-	if l.Returned != was.Returned && before.State == ledger.Fenced && now.State == ledger.Fenced {
+	if l.Returned != was.Returned && before.state == ledger.Fenced && now.state == ledger.Fenced {
 		o.w.fail("I9", "lease %+v: %d came back while its holder was fenced", key, l.Returned-was.Returned)
 	}
-	if now.State == ledger.Closed && before.State == ledger.Closed && (l.Spent != was.Spent || l.Returned != was.Returned) {
+	if now.state == ledger.Closed && before.state == ledger.Closed && (l.Spent != was.Spent || l.Returned != was.Returned) {
 		o.w.fail("I9", "lease %+v of a closed holder went from %+v to %+v", key, was.Totals, l.Totals)
 	}
-	if now.State == ledger.Closed && l.Available() != 0 {
+	if now.state == ledger.Closed && l.Available() != 0 {
 		o.w.fail("I9", "lease %+v of a closed holder has %d left", key, l.Available())
 	}
 }
@@ -671,7 +699,8 @@ func (o *oracle) checkLease(key ledger.LeaseKey, l, was ledger.Lease) {
 // restart is after the truth was put back to the past, or rebuilt: nothing that
 // was seen before binds it.
 func (o *oracle) restart() {
-	o.holders, o.budgets, o.leases = nil, nil, nil
+	o.holders, o.budgets, o.leases = map[uint32]standing{}, map[lease.Budget]ledger.Budget{}, map[ledger.LeaseKey]ledger.Lease{}
+	o.ids = nil
 	o.w.core.changed = true
 	clear(o.w.core.asked)
 }

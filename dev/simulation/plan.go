@@ -85,7 +85,7 @@ func newPlan(rng *rand.Rand) plan {
 	}
 	if pick(5) == 0 { // an outage may outlive tokens
 		p.lasts += 3 * hour
-		p.every = 20 * second
+		p.every = minute
 		p.pageEvery *= 40
 		p.trouble *= 30
 		p.meddling *= 30

@@ -44,10 +44,10 @@ func (n *node) openCopies() {
 
 // beat is how often a line says something, in milliseconds.
 func (w *World) beat() int64 {
-	if w.plan.lasts > hour {
-		return 20 * second
+	if w.plan.lasts > hour && !w.ending {
+		return minute
 	}
-	return 300
+	return 500
 }
 
 // written is told of every group before it goes to the disk.
@@ -99,7 +99,7 @@ func (c *copies) Covered(j *journal.Journal, pos journal.Position) (bool, error)
 
 func (c *copies) Wait(_ context.Context, j *journal.Journal, pos journal.Position) error {
 	w := c.n.w
-	for until := w.now + second; ; w.pause(w.between(1, 30)) {
+	for until, most := w.now+second, int64(30); ; most = min(2*most, 240) {
 		if ok, err := c.line.Covered(j, pos); ok || err != nil {
 			if err == nil {
 				w.books.covered(c.n, uint64(pos))
@@ -109,6 +109,7 @@ func (c *copies) Wait(_ context.Context, j *journal.Journal, pos journal.Positio
 		if w.now >= until {
 			c.line.Despair(j, pos)
 		}
+		w.pause(w.between(1, most))
 	}
 }
 

@@ -13,7 +13,7 @@ func (o *oracle) maySell(n *node) {
 
 // idle is how long a node may keep what it leased of a flight that it leaves to
 // another one.
-const idle = 2 * minute
+func (w *World) idle() int64 { return max(2*minute, 6*w.plan.every) }
 
 // leaves holds a node to giving back what it leaves to a broker.
 func (h *history) leaves(n *node) {
@@ -34,7 +34,7 @@ func (h *history) leaves(n *node) {
 		if !known {
 			n.left[b] = w.now
 		}
-		if known && w.now-since > idle {
+		if known && w.now-since > w.idle() {
 			w.fail("broker", "%s keeps %d of budget %x, which it leaves to another node, for %d s", n.name, held, int64(b), (w.now-since)/second)
 		}
 	}

@@ -44,7 +44,7 @@ func report(t *testing.T, r Result) {
 	var log bytes.Buffer
 	again := Run(r.Seed, &log)
 	if again.Hash != r.Hash {
-		t.Errorf("seed %d does not repeat: its log was %016x and is %016x", r.Seed, r.Hash, again.Hash)
+		t.Errorf("seed %d does not repeat: its sum was %016x and is %016x", r.Seed, r.Hash, again.Hash)
 	}
 	name := filepath.Join(os.TempDir(), fmt.Sprintf("nearside-seed-%d.log", r.Seed)) //nolint:usetesting // it is to outlive the test
 	if err := os.WriteFile(name, log.Bytes(), 0o600); err != nil {
@@ -190,9 +190,13 @@ func TestSeed(t *testing.T) {
 func TestSeedsRepeat(t *testing.T) {
 	logs := map[uint64]uint64{}
 	for s := uint64(1); s <= 8; s++ {
-		a, b := Run(s, nil), Run(s, nil)
-		if a.Hash != b.Hash || a.Events != b.Events {
+		var first, second bytes.Buffer
+		a, b := Run(s, &first), Run(s, &second)
+		if a.Hash != b.Hash || a.Events != b.Events || !bytes.Equal(first.Bytes(), second.Bytes()) {
 			t.Errorf("seed %d: two runs differ: %v, %v", s, a, b)
+		}
+		if silent := Run(s, nil); silent.Hash != a.Hash {
+			t.Errorf("seed %d: without a log it is another: %v, %v", s, a, silent)
 		}
 		if other, twice := logs[a.Hash]; twice {
 			t.Errorf("seeds %d and %d have the same log", other, s)

@@ -3,8 +3,6 @@ package simulation
 import (
 	"container/heap"
 	"fmt"
-	"hash"
-	"hash/fnv"
 	"io"
 	"math/rand/v2"
 	"runtime/debug"
@@ -23,7 +21,7 @@ func (v *Violation) Error() string { return v.Invariant + ": " + v.Detail }
 // Result is what came of one run.
 type Result struct {
 	Seed   uint64
-	Hash   uint64         // of the event log
+	Hash   uint64         // of the order and the time of all that happened
 	Events int            // simulated
 	Count  map[string]int // what happened how often
 	Failed *Violation     // nil: every invariant held
@@ -52,6 +50,7 @@ type World struct {
 	core    *core
 	nodes   []*node
 	running *routine // the one that runs now
+	free    []*coroutine
 	books   *oracle
 }
 
@@ -60,7 +59,7 @@ func Run(seed uint64, trace io.Writer) (r Result) {
 	w := &World{
 		seed:  seed,
 		rng:   rand.New(rand.NewPCG(seed, 0x6e656172)),
-		log:   eventLog{sum: fnv.New64a(), out: trace},
+		log:   eventLog{out: trace},
 		count: map[string]int{},
 	}
 	defer func() {
@@ -68,10 +67,13 @@ func Run(seed uint64, trace io.Writer) (r Result) {
 		for _, n := range w.nodes {
 			n.life++
 			for _, x := range n.routines {
-				x.abandon()
+				x.abandon(w)
 			}
 		}
-		r = Result{Seed: seed, Hash: w.log.sum.Sum64(), Events: w.done, Count: w.count}
+		for _, c := range w.free {
+			c.stop()
+		}
+		r = Result{Seed: seed, Hash: w.log.sum, Events: w.done, Count: w.count}
 		switch p := p.(type) {
 		case nil:
 		case *Violation:
@@ -121,6 +123,7 @@ func (w *World) until(end int64) {
 	for len(w.events) > 0 && w.events[0].at <= end {
 		e := heap.Pop(&w.events).(*event)
 		w.now = e.at
+		w.log.mix(e.at, e.order)
 		e.do()
 		w.done++
 		w.books.check()
@@ -177,30 +180,39 @@ func (w *World) about(mean float64) int64 { return int64(w.rng.ExpFloat64() * me
 // say writes an event to the log, and counts it under its first word.
 func (w *World) say(what, format string, args ...any) {
 	w.count[what]++
+	w.log.mix(w.now, uint64(len(what)))
 	w.log.line(w.now, what+" "+format, args...)
 }
 
-// eventLog hashes what happened, so that two runs can be compared.
+// eventLog is what happened, in words where somebody reads them, and as a sum by
+// which two runs can be compared.
 type eventLog struct {
-	sum hash.Hash64
-	out io.Writer
+	sum uint64
+	out io.Writer // nil: nobody reads
 	buf []byte
 }
 
+// mix adds to the sum, by a step of FNV-1a for each word.
+func (l *eventLog) mix(at int64, what uint64) {
+	const prime = 1099511628211
+	l.sum = (l.sum ^ uint64(at)) * prime
+	l.sum = (l.sum ^ what) * prime
+}
+
 func (l *eventLog) line(now int64, format string, args ...any) {
+	if l.out == nil {
+		return
+	}
 	l.buf = fmt.Appendf(l.buf[:0], "%d.%03d ", now/1000%100000, now%1000)
 	l.buf = fmt.Appendf(l.buf, format, args...)
 	l.buf = append(l.buf, '\n')
-	_, _ = l.sum.Write(l.buf)
-	if l.out != nil {
-		_, _ = l.out.Write(l.buf)
-	}
+	_, _ = l.out.Write(l.buf)
 }
 
 // String is one line of a report.
 func (r Result) String() string {
 	if r.Failed == nil {
-		return fmt.Sprintf("seed %d: %d events, log %016x", r.Seed, r.Events, r.Hash)
+		return fmt.Sprintf("seed %d: %d events, sum %016x", r.Seed, r.Events, r.Hash)
 	}
 	return fmt.Sprintf("seed %d: %v", r.Seed, r.Failed)
 }

@@ -198,11 +198,13 @@ func (j *Journal) makeSpares() error {
 	}
 }
 
+// zeros are what spares are made of.
+var zeros [1 << 20]byte
+
 // makeSpare writes zeros, not merely reserves room: a sync that follows a later
 // write then has no metadata to update.
 func (j *Journal) makeSpare(name string) error {
 	const tmp = "spare.tmp"
-	zeros := make([]byte, min(j.opts.SegmentSize, 1<<20))
 	var parts [][]byte
 	for left := j.opts.SegmentSize; left > 0; left -= int64(len(zeros)) {
 		parts = append(parts, zeros[:min(left, int64(len(zeros)))])
