@@ -19,6 +19,21 @@ mock_provider "azurerm" {
       id = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.Network/loadBalancers/lb"
     }
   }
+  mock_resource "azurerm_lb_backend_address_pool" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.Network/loadBalancers/lb/backendAddressPools/pool"
+    }
+  }
+  mock_resource "azurerm_lb_probe" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.Network/loadBalancers/lb/probes/probe"
+    }
+  }
+  mock_resource "azurerm_network_security_group" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.Network/networkSecurityGroups/node"
+    }
+  }
   mock_resource "azurerm_orchestrated_virtual_machine_scale_set" {
     defaults = {
       id = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.Compute/virtualMachineScaleSets/nearside-eu-west"
@@ -62,7 +77,7 @@ variables {
   resource_group_id    = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg"
   subnet_id            = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/n/subnets/s"
   key_vault_id         = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/v"
-  admin_ssh_public_key = "ssh-ed25519 AAAA"
+  admin_ssh_public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE4M1K53TVnwRukmzRRCoSXODHV/S0kX47796rDQsfv/ ops@example.net"
   zone                 = "ads.example.net"
   profile_name         = "nearside-example"
   regions = {
@@ -277,8 +292,8 @@ run "refuses_one_zone" {
     name                = "core"
     dns_name            = "core.example.net"
     ca                  = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
-    database_subnet_id  = "/subscriptions/s/d"
-    private_dns_zone_id = "/subscriptions/s/z"
+    database_subnet_id  = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/n/subnets/d"
+    private_dns_zone_id = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.Network/privateDnsZones/nearside.postgres.database.azure.com"
     database_password   = "correct-horse-battery-staple"
     zones               = ["1"]
   }
@@ -294,8 +309,8 @@ run "refuses_a_private_key_as_ca" {
     name                = "core"
     dns_name            = "core.example.net"
     ca                  = "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----"
-    database_subnet_id  = "/subscriptions/s/d"
-    private_dns_zone_id = "/subscriptions/s/z"
+    database_subnet_id  = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/n/subnets/d"
+    private_dns_zone_id = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.Network/privateDnsZones/nearside.postgres.database.azure.com"
     database_password   = "correct-horse-battery-staple"
   }
   expect_failures = [var.ca]

@@ -12,8 +12,6 @@ section_azurerm() {
   local z=$work/azurerm dir version=${AZURERM_VERSION:?the version that the binary counts as}
   mkdir -p "$z/mirror"
   cp -r "$root" "$z/terraform"
-  # The modules say which versions they have been checked with; this asks about another.
-  grep -rlE 'hashicorp/azurerm' --include=terraform.tf --include=main.tf "$z/terraform" | xargs sed -i 's/">= 4.55.0, < 5.0.0"/">= 4.55.0"/'
   # The stubs stand for the other providers.
   cp -r "$work/mirror/." "$z/mirror/"
   dir=$z/mirror/registry.terraform.io/hashicorp/azurerm

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Writes aws.json or azurerm.json: the schema of those resource types that the
+// Writes aws.json: the schema of those resource types that the
 // modules use, in the form of `terraform providers schema -json`.
 //
 //   npm pack @cdktf/provider-aws@21.22.1 && tar xzf cdktf-provider-aws-*.tgz

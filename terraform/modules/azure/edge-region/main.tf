@@ -176,10 +176,10 @@ resource "azurerm_orchestrated_virtual_machine_scale_set" "edge" {
   }
 
   network_interface {
-    name                          = "nic"
-    primary                       = true
-    enable_accelerated_networking = true
-    network_security_group_id     = azurerm_network_security_group.node.id
+    name                           = "nic"
+    primary                        = true
+    accelerated_networking_enabled = true
+    network_security_group_id      = azurerm_network_security_group.node.id
 
     dynamic "ip_configuration" {
       for_each = local.versions
