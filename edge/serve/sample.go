@@ -37,7 +37,10 @@ func (s *Server) noteRefusals(w *work, l *loaded, now int64) {
 }
 
 func noteSome(tally Tally, refused []decision.Refusal) {
-	each := max(1, (len(refused)+mostNoted-1)/mostNoted)
+	if len(refused) == 0 {
+		return
+	}
+	each := (len(refused) + mostNoted - 1) / mostNoted
 	for i := rand.IntN(each); i < len(refused); i += each {
 		tally.Refusals(refused[i].Flight.ID, uint8(refused[i].Reason), int64(each))
 	}
