@@ -115,18 +115,24 @@ func (t *Template) builtIn(v *View) *template.Template {
 }
 
 // Offer is the JSON body of an offer of one ad in one ad type.
+//
+// With many ads, what is read of one has to be fetched from far. So the cuts are
+// small, and lie beside what points to them unless a template makes very many.
 type Offer struct {
 	text string // all that is the same in every offer
 	cuts []cut  // in order
+	few  [24]cut
 }
 
-// cut is where a hole is in the text. All of them lie in a few cache lines: with
-// many ads, what is read of one has to be fetched from far.
-type cut struct {
-	at   uint32
-	hole hole
-}
+// cut is where a hole is in the text, and which one.
+type cut uint32
 
+func cutAt(at int, h hole) cut { return cut(at<<2 | int(h)) }
+
+func (c cut) at() int    { return int(c >> 2) }
+func (c cut) hole() hole { return hole(c & 3) }
+
+// hole is what goes into a cut.
 type hole uint8
 
 const (
@@ -239,11 +245,12 @@ func (w *limited) Write(p []byte) (int, error) {
 
 // offerOf splits a body at its holes, and appends what ends every body.
 func offerOf(s string) *Offer {
-	o := &Offer{cuts: make([]cut, 0, 2+strings.Count(s, baseHole)+strings.Count(s, nonceHole))}
+	o := &Offer{}
+	o.cuts = o.few[:0]
 	text := make([]byte, 0, len(s)+16)
 	add := func(part string, h hole) {
 		text = append(text, part...)
-		o.cuts = append(o.cuts, cut{uint32(len(text)), h})
+		o.cuts = append(o.cuts, cutAt(len(text), h))
 	}
 	for {
 		b, n := strings.Index(s, baseHole), strings.Index(s, nonceHole)
@@ -266,11 +273,12 @@ func offerOf(s string) *Offer {
 
 // Append appends the body to dst.
 func (o *Offer) Append(dst []byte, f *Fill) []byte {
-	from := uint32(0)
+	from := 0
 	for _, c := range o.cuts {
-		dst = append(dst, o.text[from:c.at]...)
-		from = c.at
-		switch c.hole {
+		at := c.at()
+		dst = append(dst, o.text[from:at]...)
+		from = at
+		switch c.hole() {
 		case base:
 			dst = append(dst, f.Base...)
 		case nonce:

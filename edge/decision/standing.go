@@ -130,6 +130,29 @@ func (f *Flight) weigh(factor, priority int64, r *Request, p *Publisher, m momen
 	return pacing.WeightOf(base, factor, overdue, priority), None
 }
 
+// addUp weighs candidates from one on whose factors are their own and whose priority
+// is the same, and notes the weights up to each. It stops at the first that takes
+// more than that: whose standing is not good any more or says why not, or is so large
+// that something could overflow. It is apart from choose since nearly all of deciding
+// is this loop, whose values then stay in registers.
+func addUp(heads []head, positions []uint32, upTo []int64, from int, total int64, tag uint64, priority int64) (to int, _ int64) {
+	for i := from; i < len(positions) && i < len(upTo); i++ {
+		h := &heads[positions[i]]
+		standing := h.standing.Load()
+		if standing&(tagMask|reasonMask<<reasonAt) != tag || uint64(h.factor) >= 1<<31 {
+			return i, total
+		}
+		// pacing.WeightOf where nothing overflows.
+		weight := int64(min((standing&baseMask)*uint64(h.factor)/pacing.MicrosPerUnit, pacing.MaxWeight))
+		if priority != 1 {
+			weight = min(weight*priority, pacing.MaxWeight)
+		}
+		total += weight
+		upTo[i] = total
+	}
+	return len(positions), total
+}
+
 // choose draws one of a tier's candidates by weight, those of the list between
 // from and to, and reports whether there was one to draw.
 func (c *Catalog) choose(l *list, from, to int, tier catalog.CampaignType, r *Request, s *Scratch, m moment, seed uint64, out *Outcome) bool {
@@ -148,21 +171,17 @@ func (c *Catalog) choose(l *list, from, to int, tier catalog.CampaignType, r *Re
 	x, tag := &c.index, tag(m.now)
 	total, priority := int64(0), l.priority
 	plain := !each && len(l.factors) == 0 && len(l.priorities) == 0
-	for i, position := range positions {
+	for i := 0; i < n; i++ {
+		if plain {
+			if i, total = addUp(x.heads, positions, upTo, i, total, tag, priority); i == n {
+				break
+			}
+		}
+		position := positions[i]
 		h := &x.heads[position]
 		standing := h.standing.Load()
 		if standing&tagMask != tag {
 			standing = x.flights[position].stands(m, tag)
-		}
-		if plain && standing&(reasonMask<<reasonAt) == 0 && uint64(h.factor) < 1<<31 {
-			// pacing.WeightOf where nothing overflows, as nearly always.
-			weight := int64(min((standing&baseMask)*uint64(h.factor)/pacing.MicrosPerUnit, pacing.MaxWeight))
-			if priority != 1 {
-				weight = min(weight*priority, pacing.MaxWeight)
-			}
-			total += weight
-			upTo[i] = total
-			continue
 		}
 		factor := h.factor
 		if len(l.factors) > 0 {

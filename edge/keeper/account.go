@@ -34,9 +34,9 @@ type account struct {
 	*decision.Account
 
 	budget   lease.Budget
-	reserved [slots]atomic.Int64 // in the budget's unit, by slot of the offer
-	offered  atomic.Int64        // since it was last measured, in the budget's unit
+	offered  atomic.Int64        // since it was last measured, in the budget's unit; beside the pointer, as both are used for each offer
 	lacked   atomic.Int64        // offers not made for want of a lease, the same
+	reserved [slots]atomic.Int64 // in the budget's unit, by slot of the offer
 
 	expired  int64   // the last slot that was given back
 	looked   int64   // when it was last measured, unix milliseconds

@@ -1,10 +1,15 @@
 package serve
 
 import (
+	"cmp"
+	"errors"
+	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -108,6 +113,14 @@ type conn struct {
 	server  *Server
 	between bool          // two requests: the next byte begins one; the serving goroutine's
 	state   atomic.Uint32 // of the lane and who closes
+
+	// Of a Read while the lane has it.
+	raw    syscall.RawConn
+	turn   func(fd uintptr) (done bool) // take
+	socket socket
+	in     []byte
+	n      int
+	err    error
 }
 
 // States of a connection.
@@ -128,22 +141,57 @@ func (c *conn) RemoteAddr() net.Addr { return &c.remote }
 
 // Read is how the HTTP server gets what is not for the lane.
 func (c *conn) Read(b []byte) (int, error) {
-	for {
-		n, err := c.TCPConn.Read(b)
-		if err != nil || !c.between || c.server == nil {
-			return n, err
-		}
-		switch answered, err := c.answer(b[:n]); {
-		case err != nil:
+	if !c.between || c.server == nil || len(b) == 0 {
+		return c.TCPConn.Read(b)
+	}
+	if c.raw == nil {
+		raw, err := c.SyscallConn()
+		if err != nil {
 			return 0, err
+		}
+		c.raw, c.turn = raw, c.take
+	}
+	c.in, c.n, c.err = b, 0, nil
+	err := c.raw.Read(c.turn)
+	c.in = nil
+	return c.n, cmp.Or(c.err, err)
+}
+
+// take has the lane answer what arrives, for as long as it can. It returns false
+// where there is nothing to read, to be called again when there is. The runtime
+// calls it (RawConn), and forgets no event of the socket from one call to the next:
+// so a connection of which all was read is waited for without another read, which
+// would find nothing.
+func (c *conn) take(fd uintptr) (done bool) {
+	for {
+		n, all, err := c.socket.receive(fd, c.in)
+		switch {
+		case errors.Is(err, syscall.EAGAIN):
+			return false
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case err != nil:
+			c.err = &net.OpError{Op: "read", Net: "tcp", Addr: c.RemoteAddr(), Err: os.NewSyscallError("recvmsg", err)}
+			return true
+		case n == 0:
+			c.err = io.EOF
+			return true
+		}
+		switch answered, err := c.answer(fd, c.in[:n]); {
+		case err != nil:
+			c.err = err
+			return true
 		case !answered:
-			return n, nil
+			c.n = n
+			return true
+		case all:
+			return false
 		}
 	}
 }
 
 // answer has the lane answer what was read.
-func (c *conn) answer(b []byte) (answered bool, err error) {
+func (c *conn) answer(fd uintptr, b []byte) (answered bool, err error) {
 	if !c.state.CompareAndSwap(resting, answering) {
 		return false, net.ErrClosed // nobody is told that this request came
 	}
@@ -154,13 +202,24 @@ func (c *conn) answer(b []byte) (answered bool, err error) {
 		now := c.of.now.Load() + int64(c.of.every) // or a little later
 		c.read.note(now + int64(s.http.IdleTimeout))
 		c.write.note(now + int64(s.http.WriteTimeout))
-		_, err = c.TCPConn.Write(answer)
+		err = c.send(fd, answer)
 	}
 	s.works.Put(w)
 	if c.state.Swap(resting) == ending && err == nil {
 		err = net.ErrClosed
 	}
 	return answer != nil, err
+}
+
+// send writes an answer. What the socket has no room for, or does not take, is
+// left to the ordinary way, which waits or says what is wrong.
+func (c *conn) send(fd uintptr, answer []byte) error {
+	n, err := c.socket.send(fd, answer)
+	if err == nil && n == len(answer) {
+		return nil
+	}
+	_, err = c.TCPConn.Write(answer[n:])
+	return err
 }
 
 // Close does not wait for an answer of the lane, but lets it be sent: then the

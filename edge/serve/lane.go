@@ -62,7 +62,7 @@ func (s *Server) lane(w *work, remote netip.Addr, b []byte) (answer []byte) {
 	w.callback = w.callback[:0]
 	out, a := s.choose(w.out[:laneHead], w, l, publisher, base, start)
 	w.out = out
-	w.took = s.now().Sub(start)
+	w.took = s.since(start)
 	s.observe(w, a, start)
 
 	h := append(w.head[:0], "HTTP/1.1 200 OK\r\nDate: "...)
@@ -160,12 +160,15 @@ func (s *Server) readLane(w *work, remote netip.Addr, b []byte) bool {
 // one page ask the same. Their memory is fixed; what takes the same place as
 // another takes it over, once it has come twice. An entry is of one query, byte
 // for byte, and does not change.
+//
+// Each has two places, beside each other.
 type questions struct {
-	known [1 << 12]atomic.Pointer[question]
-	came  [1 << 12]atomic.Uint64 // the hash of the last query that has no entry
+	known [1 << 13]atomic.Pointer[question]
+	came  [1 << 13]atomic.Uint64 // the hash of the last query that has no entry
 }
 
 type question struct {
+	hash  uint64 // of query
 	query []byte
 	wanted
 }
@@ -181,7 +184,10 @@ const (
 func (q *questions) answerOf(query []byte, seed maphash.Seed, a *ask) *wanted {
 	hash := maphash.Bytes(seed, query)
 	slot := hash % uint64(len(q.known))
-	if k := q.known[slot].Load(); k != nil && bytes.Equal(k.query, query) {
+	if k := q.known[slot].Load(); k != nil && k.hash == hash && bytes.Equal(k.query, query) {
+		return &k.wanted
+	}
+	if k := q.known[slot^1].Load(); k != nil && k.hash == hash && bytes.Equal(k.query, query) {
 		return &k.wanted
 	}
 	a.reset()
@@ -189,14 +195,19 @@ func (q *questions) answerOf(query []byte, seed maphash.Seed, a *ask) *wanted {
 		return nil
 	}
 	if len(query) <= maxQuestion && len(a.placements) <= maxKeptPlaces && q.came[slot].Swap(hash) == hash {
-		q.keep(slot, query)
+		q.keep(hash, query)
 	}
 	return &a.wanted
 }
 
-// keep reads a query once more, from a copy that nobody writes.
-func (q *questions) keep(slot uint64, query []byte) {
-	k := &question{query: bytes.Clone(query)}
+// keep reads a query once more, from a copy that nobody writes. It takes a place
+// that is free, else one of the two by chance.
+func (q *questions) keep(hash uint64, query []byte) {
+	slot := hash % uint64(len(q.known))
+	if q.known[slot].Load() != nil && (q.known[slot^1].Load() == nil || hash>>63 == 0) {
+		slot ^= 1
+	}
+	k := &question{hash: hash, query: bytes.Clone(query)}
 	var a ask
 	a.reset()
 	if a.readRaw(k.query) == len(query) && !a.bad {

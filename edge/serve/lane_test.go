@@ -10,9 +10,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -330,6 +332,75 @@ func TestLaneOfAConnection(t *testing.T) {
 	}
 	if _, err := c.Read(b); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("read after close: %v", err)
+	}
+}
+
+// Who says no more after a request is answered, and then the connection is at its
+// end, whether that came with the request or after it.
+func TestLaneOfAConnectionThatEnds(t *testing.T) {
+	s := newLaneServer(t)
+	for range 3 {
+		c, client := wired(t, s)
+		if _, err := io.WriteString(client, laneLine+"Host: ads.example.com\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := c.Read(make([]byte, maxHeaders)); n != 0 || !errors.Is(err, io.EOF) {
+			t.Fatalf("%d, %v, want the end", n, err)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(client)
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200 OK\r\n") || !strings.HasSuffix(string(answer), "}") {
+			t.Errorf("%q, %v", answer, err)
+		}
+	}
+	// A limit ends a wait of the lane too.
+	c, client := wired(t, s)
+	if err := c.SetReadDeadline(time.Now().Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, maxHeaders)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%v, want the limit's error", err)
+	}
+	// So does a client that is gone.
+	if err := c.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(client.(*net.TCPConn).SetLinger(0), client.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, maxHeaders)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%v, want that the client is gone", err)
+	}
+}
+
+// An answer for which the socket has no room waits until the client has read.
+func TestTheLaneWaitsForRoom(t *testing.T) {
+	c, client := wired(t, newLaneServer(t))
+	answer := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan error)
+	go func() {
+		err := raw.Control(func(fd uintptr) { sent <- c.send(fd, answer) })
+		sent <- errors.Join(err, c.Close())
+	}()
+	got := make(chan []byte)
+	go func() {
+		b, _ := io.ReadAll(client)
+		got <- b
+	}()
+	if err := errors.Join(<-sent, <-sent); err != nil {
+		t.Error(err)
+	}
+	if !bytes.Equal(<-got, answer) {
+		t.Error("it has arrived as something else")
 	}
 }
 

@@ -10,11 +10,11 @@ import (
 
 // A decision meets only flights that match it. Why the others do not is found
 // by walking all of them for a sample of requests: one every sampleEvery at the
-// most, and so seldom that walking takes at most a hundredth of a processor.
+// most, and so seldom that walking takes about a part in sampleShare of a processor.
 // What a sample finds counts for all requests since the one before.
 const (
 	sampleEvery = 100 // milliseconds
-	sampleShare = 100
+	sampleShare = 250
 	samplePause = 60_000 // milliseconds at the most, also for a clock that went back
 )
 
@@ -37,7 +37,10 @@ func (s *Server) noteRefusals(w *work, l *loaded, now int64) {
 }
 
 func noteSome(tally Tally, refused []decision.Refusal) {
-	each := max(1, (len(refused)+mostNoted-1)/mostNoted)
+	if len(refused) == 0 {
+		return
+	}
+	each := (len(refused) + mostNoted - 1) / mostNoted
 	for i := rand.IntN(each); i < len(refused); i += each {
 		tally.Refusals(refused[i].Flight.ID, uint8(refused[i].Reason), int64(each))
 	}
@@ -58,7 +61,7 @@ func (s *Server) sampleRefusals(w *work, l *loaded, now int64) {
 			s.tally.Refusals(f.ID, uint8(r), n)
 		}
 	})
-	if pause := sampleShare * time.Since(began).Milliseconds(); pause > sampleEvery {
+	if pause := (sampleShare * time.Since(began)).Milliseconds(); pause > sampleEvery {
 		s.sample.next.Store(now + min(pause, samplePause))
 	}
 }

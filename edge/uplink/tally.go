@@ -3,6 +3,7 @@ package uplink
 import (
 	"cmp"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -21,8 +22,9 @@ const (
 
 // Tally counts decisions and refusals for reports, which may be lost: a crash
 // loses those of the last interval. Decision and Refusals take a lock for a few
-// nanoseconds and do not allocate once their maps have grown.
+// nanoseconds and do not allocate once there is room for what they count.
 type Tally struct {
+	seed   uint64
 	names  []string // of reasons
 	room   []uint8  // the reasons that say that only room was lacking
 	shards [shards]shard
@@ -30,7 +32,7 @@ type Tally struct {
 
 type shard struct {
 	mu        sync.Mutex
-	decisions map[decisionKey]decided
+	decisions counts
 	topics    map[topicKey]decided // that did not reach the core
 	refusals  map[refusalKey]int64
 	again     map[refusalKey]int64 // that did not reach the core; their demand was told
@@ -67,9 +69,8 @@ type refusalKey struct {
 // are the reasons which say that the flight would have been offered if more of it
 // could be spent here now.
 func NewTally(names []string, room ...uint8) *Tally {
-	t := &Tally{names: names, room: room}
+	t := &Tally{seed: rand.Uint64(), names: names, room: room}
 	for i := range t.shards {
-		t.shards[i].decisions = map[decisionKey]decided{}
 		t.shards[i].topics = map[topicKey]decided{}
 		t.shards[i].refusals = map[refusalKey]int64{}
 		t.shards[i].again = map[refusalKey]int64{}
@@ -85,20 +86,18 @@ func (t *Tally) Decision(publisher uint32, country [2]byte, flight uint32, topic
 		d.offers = 1
 	}
 	s.mu.Lock()
-	s.add(decisionKey{publisher: publisher, flight: flight, country: country, topics: topics}, d)
+	s.add(&decisionKey{publisher: publisher, flight: flight, country: country, topics: topics}, t.seed, d)
 	s.mu.Unlock()
 }
 
-func (s *shard) add(key decisionKey, d decided) {
-	have, ok := s.decisions[key]
-	if !ok && len(s.decisions) >= maxKeys {
-		key.country, key.topics = [2]byte{}, token.Topics{}
-		if have, ok = s.decisions[key]; !ok && len(s.decisions) >= 2*maxKeys {
-			s.dropped += d.decisions
-			return
-		}
+func (s *shard) add(key *decisionKey, seed uint64, d decided) {
+	if s.decisions.add(key, seed, d, maxKeys) {
+		return
 	}
-	s.decisions[key] = have.plus(d)
+	key.country, key.topics = [2]byte{}, token.Topics{}
+	if !s.decisions.add(key, seed, d, 2*maxKeys) {
+		s.dropped += d.decisions
+	}
 }
 
 func (s *shard) refuse(key refusalKey, n int64) {
@@ -150,7 +149,7 @@ func (t *Tally) take(now time.Time, k *keeper.Keeper) report {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
-		for key, d := range s.decisions {
+		for key, d := range s.decisions.all() {
 			key.hour = cmp.Or(key.hour, hour)
 			for _, topic := range key.topics.All() {
 				k := topicKey{key.hour, topic, key.flight, key.country}
@@ -175,7 +174,7 @@ func (t *Tally) take(now time.Time, k *keeper.Keeper) report {
 			}
 			counts[key] += n
 		}
-		clear(s.decisions)
+		s.decisions.clear()
 		clear(s.topics)
 		clear(s.refusals)
 		clear(s.again)
@@ -253,7 +252,7 @@ func (t *Tally) giveBack(r report) {
 		copy(key.country[:], d.Country[i])
 		s := &t.shards[(key.flight^key.publisher*31)%shards]
 		s.mu.Lock()
-		s.add(key, decided{d.Decisions[i], d.Offers[i]})
+		s.add(&key, t.seed, decided{d.Decisions[i], d.Offers[i]})
 		s.mu.Unlock()
 	}
 	b := r.topics

@@ -931,7 +931,7 @@ func TestTallyIsBoundedAndDoesNotAllocate(t *testing.T) {
 		t.Error("a tally without bounds")
 	}
 	for i := range tally.shards {
-		if n := len(tally.shards[i].decisions); n > 2*maxKeys {
+		if n := tally.shards[i].decisions.used; n > 2*maxKeys {
 			t.Errorf("shard %d has %d keys", i, n)
 		}
 	}
