@@ -44,8 +44,8 @@ JSON
   start_world "$d/www" "127.0.0.11:$health" "127.0.0.12:$health" "127.0.0.13:$health"
   gdnsd -c "$d/etc" start >"$d/gdnsd.log" 2>&1 &
   pids+=($!)
-  ask() { dig +short +time=1 +tries=1 -p "$dns" @127.0.0.1 "$@" 2>/dev/null; }
-  from() { ask server.ads.example.net A "+subnet=$1"; }
+  query() { dig +short +time=1 +tries=1 -p "$dns" @127.0.0.1 "$@" 2>/dev/null; }
+  from() { query server.ads.example.net A "+subnet=$1"; }
   # nearest NETWORK ADDRESS: what a reader of that network is told.
   nearest() { [ "$(from "$1")" = "$2" ]; }
   if ! eventually 15 nearest 192.0.2.0/24 127.0.0.11; then fail "gdnsd: answers" "$d/gdnsd.log"; return; fi
@@ -63,10 +63,10 @@ JSON
     set -- $reader
     check "gdnsd: a reader in ${1//_/ } is sent to the nearest region" nearest "$2" "$3"
   done
-  check "gdnsd: AAAA where the nearest region has it" test "$(ask server.ads.example.net AAAA +subnet=192.0.2.0/24)" = 2001:db8:ffff::1
+  check "gdnsd: AAAA where the nearest region has it" test "$(query server.ads.example.net AAAA +subnet=192.0.2.0/24)" = 2001:db8:ffff::1
   check "gdnsd: the answer's TTL is at most 30 s" bash -c "[ \"\$(dig -p $dns @127.0.0.1 server.ads.example.net A +noall +answer | awk '{ print \$2 }')\" -le 30 ]"
   check "gdnsd: the answer holds for the reader's network only" bash -c "dig -p $dns @127.0.0.1 server.ads.example.net A +subnet=192.0.2.0/24 | grep -qE 'CLIENT-SUBNET: 192.0.2.0/24/([1-9]|[12][0-9]|3[0-2])'"
-  check "gdnsd: a region's own name" test "$(ask eu-west.ads.example.net A)" = 127.0.0.12
+  check "gdnsd: a region's own name" test "$(query eu-west.ads.example.net A)" = 127.0.0.12
   check "gdnsd: NS and SOA" bash -c "[ \"\$(dig +short -p $dns @127.0.0.1 ads.example.net NS | sort | tr '\n' ' ')\" = 'ns1.ads.example.net. ns2.ads.example.net. ' ] && dig +short -p $dns @127.0.0.1 ads.example.net SOA | grep -q hostmaster.example.net."
 
   # From Berlin, Mumbai is nearer than Ashburn on the globe (6 290 km and 6 720 km);
@@ -77,7 +77,7 @@ JSON
   echo "      failover within $((SECONDS - began + 1)) s"
   check "gdnsd: … Paris to Ashburn" nearest 2001:db8:2::/48 127.0.0.11
   check "gdnsd: … while others stay where they are" nearest 203.0.113.0/24 127.0.0.13
-  check "gdnsd: … and its own name stays" test "$(ask eu-west.ads.example.net A)" = 127.0.0.12
+  check "gdnsd: … and its own name stays" test "$(query eu-west.ads.example.net A)" = 127.0.0.12
   echo 503 >"$d/www/127.0.0.11_$health.status"
   echo 503 >"$d/www/127.0.0.13_$health.status"
   check "gdnsd: all regions unready is noticed" eventually 15 bash -c "[ \$(gdnsdctl -c '$d/etc' states | grep -cE '/ready-.*DOWN') -ge 3 ]"
@@ -87,7 +87,7 @@ JSON
 
   check "gdnsd: drain a region" deploy "$d/drained"
   check "gdnsd: … it gets no new readers" eventually 15 nearest 198.51.100.0/24 127.0.0.13
-  check "gdnsd: … and its own name stays" test "$(ask eu-west.ads.example.net A)" = 127.0.0.12
+  check "gdnsd: … and its own name stays" test "$(query eu-west.ads.example.net A)" = 127.0.0.12
   check "gdnsd: … take it back" deploy "$d/all"
   check "gdnsd: … readers come back" eventually 15 nearest 198.51.100.0/24 127.0.0.12
 }

@@ -16,51 +16,51 @@ echo "\${1#-chdir=$l/} \$2 \${*:3}" >>"$work/said"
 exit 0
 SH
   chmod +x "$work/terraform-says"
-  region() { : >"$work/said"; env TERRAFORM="$work/terraform-says" REGION_LIVE="$l" REGION_WAIT=0 "$l/region" "$@"; }
-  said() { diff <(cat) "$work/said"; }
+  pretend() { : >"$work/said"; env TERRAFORM="$work/terraform-says" REGION_LIVE="$l" REGION_WAIT=0 "$l/region" "$@"; }
+  called() { diff <(cat) "$work/said"; }
 
-  check "region open" region open ssh eu-west -auto-approve
-  check "region open: the region, then the geo DNS that knows it" said <<'SAID'
+  check "region open" pretend open ssh eu-west -auto-approve
+  check "region open: the region, then the geo DNS that knows it" called <<'SAID'
 ssh/region apply -var name=eu-west -var-file=eu-west.tfvars -auto-approve
 ssh/region output -json region
 ssh/geo-dns apply -auto-approve
   drained= regions=eu-west.json 
 SAID
-  check "region drain" region drain eu-west
-  check "region drain: only the geo DNS" said <<'SAID'
+  check "region drain" pretend drain eu-west
+  check "region drain: only the geo DNS" called <<'SAID'
 ssh/geo-dns apply 
   drained=eu-west regions=eu-west.json 
 SAID
-  check "region undrain" region undrain eu-west
-  check "region undrain: readers again" said <<'SAID'
+  check "region undrain" pretend undrain eu-west
+  check "region undrain: readers again" called <<'SAID'
 ssh/geo-dns apply 
   drained= regions=eu-west.json 
 SAID
   touch "$work/fails-destroy"
-  status "region remove: a node that does not drain stops it" 1 region remove ssh eu-west
+  status "region remove: a node that does not drain stops it" 1 pretend remove ssh eu-west
   check "region remove: … and the region stays known, drained" bash -c "[ -f '$l/regions/eu-west.json' ] && grep -A1 drained '$l/fleet.json' | grep -q eu-west"
   rm "$work/fails-destroy"
-  check "region remove" region remove ssh eu-west
-  check "region remove: drain, destroy, and its names last" said <<'SAID'
+  check "region remove" pretend remove ssh eu-west
+  check "region remove: drain, destroy, and its names last" called <<'SAID'
 ssh/geo-dns apply 
   drained=eu-west regions=eu-west.json 
 ssh/region destroy -var name=eu-west -var-file=eu-west.tfvars
 ssh/geo-dns apply 
   drained= regions=
 SAID
-  refuse "region: an unknown region" 'mars is not a region' region open ssh mars
-  refuse "region: an unknown cloud" 'expected aws, azure or ssh' region open gcp eu-west
-  refuse "region: a region without its settings" 'us-east.tfvars is missing' region open ssh us-east
-  refuse "region: a rollout of nothing" 'release.next .* is not set' region rollout 0
+  refuse "region: an unknown region" 'mars is not a region' pretend open ssh mars
+  refuse "region: an unknown cloud" 'expected aws, azure or ssh' pretend open gcp eu-west
+  refuse "region: a region without its settings" 'us-east.tfvars is missing' pretend open ssh us-east
+  refuse "region: a rollout of nothing" 'release.next .* is not set' pretend rollout 0
   python3 - "$l/fleet.json" <<'PY'
 import json, sys
 fleet = json.load(open(sys.argv[1]))
 fleet["release"]["next"] = {"url": "https://downloads.example.net/2.tar.gz", "sha256": "2" * 64}
 json.dump(fleet, open(sys.argv[1], "w"))
 PY
-  check "region rollout" region rollout 1
+  check "region rollout" pretend rollout 1
   check "region rollout: the wave is in the fleet" bash -c "grep -q '\"through_wave\": 1' '$l/fleet.json'"
-  check "region promote" region promote
+  check "region promote" pretend promote
   check "region promote: next is current" python3 -c '
 import json, sys
 release = json.load(open(sys.argv[1]))["release"]

@@ -97,16 +97,16 @@ section_node() {
 
 node_secret() {
   local files=$1 m=$2 base=http://127.0.0.1:$port
-  secret() { env AWS_IMDS="$base" AZURE_IMDS="$base" AWS_SECRETS_ENDPOINT="$base" AZURE_VAULT_ENDPOINT="$base" "$files/nearside-secret" "$@"; }
-  check "secret: AWS Secrets Manager" secret arn:aws:secretsmanager:eu-west-1:123456789012:secret:join-AbCdEf "$m/aws"
+  fetched() { env AWS_IMDS="$base" AZURE_IMDS="$base" AWS_SECRETS_ENDPOINT="$base" AZURE_VAULT_ENDPOINT="$base" "$files/nearside-secret" "$@"; }
+  check "secret: AWS Secrets Manager" fetched arn:aws:secretsmanager:eu-west-1:123456789012:secret:join-AbCdEf "$m/aws"
   check "secret: … with the value" grep -qx aws-join "$m/aws"
-  check "secret: Azure Key Vault" secret https://v.vault.azure.net/secrets/join "$m/azure"
+  check "secret: Azure Key Vault" fetched https://v.vault.azure.net/secrets/join "$m/azure"
   check "secret: … with the value" grep -qx azure-join "$m/azure"
   echo here >"$m/local"
-  check "secret: a file on the node" secret "file://$m/local" "$m/file"
+  check "secret: a file on the node" fetched "file://$m/local" "$m/file"
   check "secret: files are for root alone" test "$(stat -c %a "$m/aws" "$m/azure" "$m/file" | sort -u)" = 600
-  status "secret: a missing file is refused" 1 secret "file://$m/none" "$m/none.out"
-  status "secret: an unknown reference is refused" 2 secret "vault:join" "$m/none.out"
+  status "secret: a missing file is refused" 1 fetched "file://$m/none" "$m/none.out"
+  status "secret: an unknown reference is refused" 2 fetched "vault:join" "$m/none.out"
   check "secret: … and leaves nothing" bash -c "! ls '$m'/none.out* 2>/dev/null"
 }
 

@@ -139,6 +139,8 @@ section_format() {
   check "no count, and providers only in roots" bash -c "
     ! grep -rnE '^\s*count\s*=' '$root'/modules '$root'/live '$root'/examples --include=*.tf &&
     ! grep -rnE '^\s*provider\s+\"' '$root'/modules --include=*.tf"
+  check "no two sections have a function of the same name" bash -c "
+    ! grep -hoE '^ *[a-z_]+\(\)' '$here'/*.sh | tr -d ' ' | sort | uniq -d | grep ."
   if have shellcheck; then
     check "shellcheck" shellcheck -s bash -S info -e SC1090,SC1091 "$root"/modules/node-config/files/* "$here/run.sh"
   else
