@@ -128,9 +128,6 @@ func (s *Server) gather(ctx context.Context, late []*pending) (group, more []*pe
 	return group, more
 }
 
-// exchangeTime is how long one transaction may take.
-const exchangeTime = 15 * time.Second
-
 // exchange brings a group to the ledger and answers it.
 func (s *Server) exchange(ctx context.Context, group []*pending) {
 	began := time.Now()
@@ -151,7 +148,8 @@ func (s *Server) exchange(ctx context.Context, group []*pending) {
 }
 
 // alone repeats a group that failed holder by holder. While none succeeds, a
-// few failures mean that it is the store that is away.
+// few failures mean that it is the store that is away, and so does one that took
+// all the time there is.
 func (s *Server) alone(ctx context.Context, group []*pending) {
 	const enough = 3
 	succeeded := 0
@@ -164,6 +162,10 @@ func (s *Server) alone(ctx context.Context, group []*pending) {
 		}
 		if err := s.attempt(ctx, group[i:i+1]); err != nil {
 			failed, why = append(failed, p), append(why, err)
+			if succeeded == 0 && errors.Is(err, context.DeadlineExceeded) {
+				failed = append(failed, group[i+1:]...)
+				break
+			}
 			continue
 		}
 		succeeded++
@@ -187,7 +189,7 @@ func (s *Server) attempt(ctx context.Context, group []*pending) (err error) {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, exchangeTime)
+	ctx, cancel := context.WithTimeout(ctx, s.o.Limit)
 	defer cancel()
 	now := time.Now()
 	requests := make([]*wire.SyncRequest, len(group))

@@ -46,6 +46,7 @@ type Options struct {
 	Window    time.Duration // how long a group gathers; default 20 ms
 	Group     int           // most holders in a group; default 256
 	Queue     int           // most requests waiting; default 4096
+	Limit     time.Duration // of one transaction; default 15 s
 	Heartbeat time.Duration // of a Watch stream; default 5 s
 	// Patience is how long this core has to be up before it closes holders for
 	// their silence; default 10 min. Edges come back within seconds.
@@ -76,6 +77,7 @@ func (o *Options) defaults() {
 	orDefault(&o.Window, 20*time.Millisecond)
 	orDefault(&o.Group, 256)
 	orDefault(&o.Queue, 4096)
+	orDefault(&o.Limit, 15*time.Second)
 	orDefault(&o.Heartbeat, 5*time.Second)
 	orDefault(&o.Patience, 10*time.Minute)
 	orDefault(&o.Renewal, trust.NodeLife/3)

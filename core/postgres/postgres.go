@@ -33,6 +33,15 @@ type DB struct {
 	pool *pgxpool.Pool
 }
 
+const (
+	// pingTime is how long a connection that was idle has to answer.
+	pingTime = 2 * time.Second
+	// idleTime is how long a transaction may wait for its core's next statement. It
+	// is more than an exchange may take in all.
+	idleTime = "20s"
+	idleInTx = "idle_in_transaction_session_timeout"
+)
+
 // Open connects to the database at url (a postgres:// URL or a libpq
 // connection string) and checks that it answers.
 func Open(ctx context.Context, url string) (*DB, error) {
@@ -48,6 +57,15 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		config.ConnConfig.RuntimeParams["application_name"] = "nearside-core"
 	}
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	// Where packets are dropped, neither end learns that the other is gone. An idle
+	// connection is asked for a sign of life before it is used, and a transaction
+	// whose core says nothing more lets go of its locks: others wait for them.
+	if config.PingTimeout == 0 {
+		config.PingTimeout = pingTime
+	}
+	if config.ConnConfig.RuntimeParams[idleInTx] == "" {
+		config.ConnConfig.RuntimeParams[idleInTx] = idleTime
+	}
 	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
 		freshen(url, c)
 		return nil

@@ -77,3 +77,25 @@ func TestOpenHidesThePassword(t *testing.T) {
 		}
 	}
 }
+
+// A transaction whose core says nothing more lets go of its locks in the end; who
+// wants another time says so in the URL.
+func TestAnIdleTransactionEnds(t *testing.T) {
+	url := testpg.NewEmpty(t)
+	for _, tt := range []struct{ more, want string }{{"", "20s"}, {"&idle_in_transaction_session_timeout=3000", "3s"}} {
+		db, err := postgres.Open(t.Context(), url+tt.more)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		if err := db.InTx(t.Context(), func(tx pgx.Tx) error {
+			return tx.QueryRow(t.Context(), `SHOW idle_in_transaction_session_timeout`).Scan(&got)
+		}); err != nil {
+			t.Error(err)
+		}
+		db.Close()
+		if got != tt.want {
+			t.Errorf("with %q it ends after %s, want %s", tt.more, got, tt.want)
+		}
+	}
+}

@@ -23,12 +23,7 @@ import (
 // have been written stays in the page cache, goes, or arrives in part.
 func TestTortureTheDiskFails(t *testing.T) {
 	const i = 2
-	faulty := filepath.Join(t.TempDir(), "bin")
-	build := exec.Command("go", "build", "-tags", "faultydisk", "-o", faulty+"/", "./edge/cmd/nearside-edge")
-	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build an edge with a faulty disk: %v: %s", err, out)
-	}
+	faulty := faultyEdge(t)
 	control := filepath.Join(t.TempDir(), "plan")
 	exchange := func(programs string) {
 		here.Edges[i].Stop(sigterm, 30*time.Second)
@@ -72,6 +67,19 @@ func TestTortureTheDiskFails(t *testing.T) {
 	each(t, len(offers), 16, func(n int) error { return seen(t.Context(), offers[n]) }) // again: each counts once
 	f.wantTotals(t, 30*time.Second, fmt.Sprintf("views %d+0 clicks 0+0 micros %d", len(offers), int64(len(offers))*l.cpm/1000))
 	agrees(t)
+}
+
+// faultyEdge is a directory with an edge that is built for tests of its disk: one
+// call of it fails as a plan says, and segments are as small as wanted.
+func faultyEdge(t *testing.T) string {
+	t.Helper()
+	dir := programs + "-faultydisk"
+	build := exec.Command("go", "build", "-tags", "faultydisk", "-o", dir+"/", "./edge/cmd/nearside-edge")
+	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build an edge with a faulty disk: %v: %s", err, out)
+	}
+	return dir
 }
 
 // untilTheDiskFails sends the views of an edge's offers, amid which its disk

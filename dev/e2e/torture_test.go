@@ -2,13 +2,15 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -132,79 +134,180 @@ func (f flight) wantAtLeast(t *testing.T, views, clicks, unanswered int64) {
 	agrees(t)
 }
 
-// The disk of an edge, a small tmpfs, is full under load, and has room again:
-// what was answered is counted, what could not be kept was refused.
+// The disk of an edge is a small tmpfs, and something else fills it while the core
+// is away: paid ads are offered no more, views land in the journal's spare segments
+// and are then answered 503; nothing ends. Once the disk has room again, or the core
+// is back and the journal may forget what it has told, views are taken again without
+// a restart. What was answered is counted, and nothing twice.
 func TestTortureAFullDisk(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("mounting a tmpfs needs root")
 	}
 	const i = 1
-	here.Edges[i].Stop(sigterm, 30*time.Second)
-	if code := here.Edges[i].ExitCode(); code != 0 {
-		t.Fatalf("a drain ended with %d", code)
-	}
 	dir := edges[i].Dir
-	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=192m"); err != nil {
+	stop := func() {
+		t.Helper()
+		here.Edges[i].Stop(sigterm, 30*time.Second)
+		if code := here.Edges[i].ExitCode(); code != 0 {
+			t.Errorf("a drain ended with %d", code)
+		}
+	}
+	faulty := faultyEdge(t)
+	stop()
+	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=16m"); err != nil {
 		restart(t, i)
 		t.Skipf("cannot mount a tmpfs: %v", err)
 	}
+	here.Edges[i].Change(faulty, fmt.Sprintf("NEARSIDE_SEGMENT_SIZE=%d", 64<<10))
 	defer func() {
-		here.Edges[i].Stop(sigterm, 30*time.Second)
+		stop()
 		if err := syscall.Unmount(dir, 0); err != nil {
 			t.Errorf("unmount: %v", err)
 		}
+		here.Edges[i].Change(programs)
 		restart(t, i)
 	}()
 	restart(t, i)
 	l := line{views: 50_000_000, cpm: 2_000_000}
 	f := newFlight(t, l)
-	var offers []load.Offer
-	offers = append(offers, f.offers(t, edges[i], 400)...)
-	fill := filepath.Join(dir, "filler")
-	full := func() {
-		t.Helper()
-		file, err := os.Create(fill)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer file.Close()
-		block := make([]byte, 64<<10)
-		for {
-			if _, err := file.Write(block); err != nil {
-				return // no space left on the device
+	var v views
+	filler := filepath.Join(dir, "filler")
+	ways := []struct {
+		name string
+		back func() // what ends it
+	}{
+		{"the disk has room again", func() { empty(t, filler) }},
+		{"the core is back", func() { proxies[i].Cut(false) }},
+	}
+	defer func() {
+		proxies[i].Cut(false)
+		empty(t, filler)
+	}()
+	for range max(1, *torture/10) {
+		for _, way := range ways {
+			pid := here.Edges[i].PID()
+			v.offered(t, f, edges[i], 1000)
+			if v.send(t, 100); len(v.refused) > 0 {
+				t.Fatalf("%d views are refused while there is room", len(v.refused))
+			}
+			proxies[i].Cut(true)
+			fill(t, filler)
+			landed := -len(v.answered)
+			for len(v.refused) < 40 && len(v.unsent) > 200 {
+				v.send(t, 40)
+			}
+			if landed += len(v.answered); landed == 0 || len(v.refused) < 40 {
+				t.Fatalf("%s: with the disk full %d views were answered and %d refused: they should land in the spare segments, then be refused", way.name, landed, len(v.refused))
+			}
+			eventually(t, 10*time.Second, "paid ads are offered no more", func() bool {
+				offer, err := browser.Decide(t.Context(), edges[i].Public, f.query(), reader())
+				if err == nil && offer.Filled() {
+					v.unsent = append(v.unsent, offer)
+				}
+				return err == nil && !offer.Filled()
+			})
+			way.back()
+			eventually(t, 30*time.Second, way.name+": views are taken again", func() bool { return v.again(t, 1) == 1 })
+			refused := len(v.refused)
+			if v.send(t, 100); len(v.refused) > refused {
+				t.Errorf("%s: of 100 views %d are refused all the same", way.name, len(v.refused)-refused)
+			}
+			t.Logf("%s: %d views landed on the full disk; of all %d were answered, %d refused", way.name, landed, len(v.answered), len(v.refused))
+			if now := here.Edges[i].PID(); now != pid {
+				t.Fatalf("%s: the edge was process %d and is %d", way.name, pid, now)
+			}
+			proxies[i].Cut(false)
+			f.wantAtLeast(t, int64(len(v.answered)), 0, int64(len(v.refused)))
+			empty(t, filler)
+			if n := len(v.refused); v.again(t, n) != n {
+				t.Errorf("%s: of %d views that were refused %d still are", way.name, n, len(v.refused))
 			}
 		}
 	}
-	var answered, refused atomic.Int64
-	send := func(from, to int) {
-		each(t, to-from, 32, func(n int) error {
-			if err := seen(t.Context(), offers[from+n]); err != nil {
-				refused.Add(1)
-			} else {
-				answered.Add(1)
-			}
-			return nil
-		})
+	v.send(t, len(v.unsent))
+	v.unsent, v.answered = v.answered, nil
+	v.send(t, len(v.unsent)) // again: each counts once
+	f.wantTotals(t, 30*time.Second, fmt.Sprintf("views %d+0 clicks 0+0 micros %d", len(v.answered), int64(len(v.answered))*l.cpm/1000))
+	agrees(t)
+}
+
+// views are those of offers of one edge, by what became of them.
+type views struct {
+	unsent, answered, refused []load.Offer
+}
+
+// offered has an edge make n offers.
+func (v *views) offered(t *testing.T, f flight, edge world.Edge, n int) {
+	t.Helper()
+	first := f.offer(t, edge) // from here on it has a lease
+	more := make([]load.Offer, n)
+	each(t, n, 32, func(i int) (err error) {
+		more[i], err = f.ask(t.Context(), edge)
+		return err
+	})
+	v.unsent = append(append(v.unsent, first), more...)
+}
+
+// send sends the next n of the unsent.
+func (v *views) send(t *testing.T, n int) {
+	t.Helper()
+	n = min(n, len(v.unsent))
+	some := v.unsent[:n]
+	v.unsent = v.unsent[n:]
+	v.try(t, some)
+}
+
+// again sends n that were refused before; it returns how many are answered now.
+func (v *views) again(t *testing.T, n int) int {
+	t.Helper()
+	some, before := v.refused[:n], len(v.answered)
+	v.refused = slices.Clone(v.refused[n:])
+	v.try(t, some)
+	return len(v.answered) - before
+}
+
+// try wants each answered with 200, or with 503.
+func (v *views) try(t *testing.T, some []load.Offer) {
+	t.Helper()
+	ok := make([]bool, len(some))
+	each(t, len(some), 4, func(n int) error {
+		answer, err := browser.Get(t.Context(), some[n].ViewURL, reader())
+		if ok[n] = answer.Status == http.StatusOK; err == nil && !ok[n] && answer.Status != http.StatusServiceUnavailable {
+			err = fmt.Errorf("a view is answered with %d: %.200s", answer.Status, answer.Body)
+		}
+		return err
+	})
+	for n, o := range some {
+		if ok[n] {
+			v.answered = append(v.answered, o)
+		} else {
+			v.refused = append(v.refused, o)
+		}
 	}
-	send(0, 100)
-	full()
-	send(100, 300)
-	if here.Edges[i].PID() == 0 { // it may end where a file had to be written; then it recovers
-		t.Log("the edge ended with its disk full")
-	}
-	if err := os.Remove(fill); err != nil && !os.IsNotExist(err) {
+}
+
+// fill writes a file until the disk has no room for a byte more.
+func fill(t *testing.T, name string) {
+	t.Helper()
+	file, err := os.Create(name)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if here.Edges[i].PID() == 0 {
-		restart(t, i)
+	defer file.Close()
+	block := make([]byte, 64<<10)
+	for {
+		if _, err := file.Write(block); err != nil {
+			if !errors.Is(err, syscall.ENOSPC) {
+				t.Fatal(err)
+			}
+			return
+		}
 	}
-	send(300, 400)
-	t.Logf("%d views answered, %d refused", answered.Load(), refused.Load())
-	if answered.Load() < 200 {
-		t.Error("fewer views were answered than were sent while there was room")
+}
+
+func empty(t *testing.T, name string) {
+	t.Helper()
+	if err := os.Remove(name); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
 	}
-	f.wantAtLeast(t, answered.Load(), 0, refused.Load())
-	each(t, len(offers), 32, func(n int) error { return seen(t.Context(), offers[n]) }) // again: each counts once
-	f.wantTotals(t, 30*time.Second, fmt.Sprintf("views %d+0 clicks 0+0 micros %d", len(offers), len(offers)*2000))
-	agrees(t)
 }

@@ -420,17 +420,22 @@ func (o *oracle) answered(n *node, e *holder.Event, v holder.Verdict) {
 	}
 	key := keyOf(e)
 	var found []place
-	if h := o.histories[e.Holder]; h != nil {
+	if h := o.histories[e.Holder]; h != nil && v != holder.Foreign {
 		// A click that is held may be judged while the answer to it waits for the disk.
-		if pos := h.held[key]; pos > 0 && (v == holder.Held || v == holder.Duplicate || h.judged[key] == 0) {
+		// Who hears that it is a duplicate needs no more than the held one: it is of the
+		// same journal and before the judged one, which is made again if it is lost.
+		if pos := h.held[key]; pos > 0 && (v == holder.Held || v == holder.Duplicate) {
 			found = append(found, place{h, pos})
 		}
 		if pos := h.judged[key]; pos > 0 && v != holder.Held {
 			found = append(found, place{h, pos})
 		}
 	}
-	if v == holder.Foreign || v == holder.Duplicate && (len(found) == 0 || found[0].h.n != n) {
-		found = append(found, o.foreign[key]...)
+	for _, p := range o.foreign[key] {
+		// What a node takes for another is on its own disk, whatever others know of it.
+		if v == holder.Foreign && p.h.n == n || v == holder.Duplicate && (len(found) == 0 || found[0].h.n != n) {
+			found = append(found, p)
+		}
 	}
 	kept := false
 	for _, p := range found {
@@ -966,7 +971,7 @@ func (o *oracle) promises(effects map[ledger.EventKey]effect) {
 			}
 		}
 		if home == nil || len(gone) > 0 {
-			if home != nil && !home.heldAlone(key) && o.isPromised(o.promised[key], gone) {
+			if home != nil && !o.heldAlone(home, key) && o.isPromised(o.promised[key], gone) {
 				w.fail("I5", "%+v was answered as %v with a copy on a second disk, and counted nowhere", key, v)
 			}
 			w.count["answered and lost with a disk"]++
@@ -985,11 +990,16 @@ func (h *history) refuses(key ledger.EventKey) bool {
 	})
 }
 
-// heldAlone says that a click waited for its view on one disk only. No batch tells
-// of it, so a copy that had it is worth nothing once the core's cursor is beyond the
-// copy's end.
-func (h *history) heldAlone(key ledger.EventKey) bool {
-	return h.alone && h.held[key] > 0 && h.judged[key] == 0
+// heldAlone says that a click waited for its view when its holder's disk was lost,
+// that the holder was alone, and that it had told the core of more than any copy
+// reaches: no batch tells of the click, and the copy that had it is worth nothing.
+func (o *oracle) heldAlone(home *history, key ledger.EventKey) bool {
+	cursor := o.w.core.mem.Holders[home.holder].Position
+	alone := home.alone && home.held[key] > 0 && home.judged[key] == 0 && o.copied[home.holder] < cursor
+	if alone {
+		o.w.count["held alone, and lost with a disk"]++
+	}
+	return alone
 }
 
 // keepers are the holders whose journals had the event.

@@ -17,7 +17,7 @@ import (
 // more.
 func TestStandingsAreNeverStale(t *testing.T) {
 	var s decision.Scratch
-	moved, filled := 0, 0
+	moved, filled, taken := 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		c, requests := drawCase(t)
 		books := c.Books()
@@ -54,38 +54,78 @@ func TestStandingsAreNeverStale(t *testing.T) {
 			if sets[which][shape] == nil {
 				sets[which][shape] = compiled.Candidates(&s)
 			}
-			var out decision.Outcome
-			compiled.DecideAmong(sets[which][shape], r, &s, now, 1, &out)
-			total := int64(0)
-			reasons := map[string]string{}
-			for _, line := range compiled.Explain(plain, now).Flights {
-				reasons[line.Flight] = line.Reason
-				if line.Reason == decision.None.String() {
-					total += line.Weight
-				}
-				if out.Filled && line.Flight == out.Flight.Slug && line.Weight != out.Weight {
-					t.Fatalf("%s was drawn with weight %d, explained with %d", line.Flight, out.Weight, line.Weight)
-				}
+			decide := func() (out decision.Outcome) {
+				compiled.DecideAmong(sets[which][shape], r, &s, now, 1, &out)
+				explained(t, &out, &s, compiled.Explain(plain, now))
+				return out
 			}
-			if out.Total != total {
-				t.Fatalf("weights add up to %d, explained ones to %d", out.Total, total)
-			}
-			for _, refusal := range s.Refused() {
-				if got := reasons[refusal.Flight.Slug]; got != refusal.Reason.String() {
-					t.Fatalf("%s refused for %v, explained as %s", refusal.Flight.Slug, refusal.Reason, got)
-				}
-			}
-			if before >= 0 && total != before {
+			out := decide()
+			if before >= 0 && out.Total != before {
 				moved++
 			}
-			if before = total; out.Filled {
-				filled++
+			if before = out.Total; !out.Filled {
+				continue
 			}
+			filled++
+			// Offers of what was drawn take the last room that it has, and the next
+			// decision of the moment is to know; then one of them gives it back.
+			a := out.Flight.Views
+			if a == nil {
+				a = out.Flight.Clicks
+			}
+			if a == nil || !rapid.Bool().Draw(t, "more offers") {
+				continue
+			}
+			last := room(a)
+			a.Reserve(last)
+			if without := decide(); without.Total < out.Total {
+				taken++
+			}
+			if rapid.Bool().Draw(t, "seen") {
+				a.Reserve(-1)
+				decide()
+				last--
+			}
+			a.Reserve(-last)
+			decide()
 		}
 	})
-	if moved == 0 || filled == 0 {
-		t.Errorf("of %d filled decisions %d differed from the one before: the test shows nothing", filled, moved)
+	if moved == 0 || filled == 0 || taken == 0 {
+		t.Errorf("of %d filled decisions %d differed from the one before, and after %d there was no room: the test shows nothing", filled, moved, taken)
 	}
+}
+
+// explained holds what was decided by what was known against what Explain, which
+// looks anew at everything, says of the same moment.
+func explained(t *rapid.T, out *decision.Outcome, s *decision.Scratch, e *decision.Explanation) {
+	total := int64(0)
+	reasons := map[string]string{}
+	for _, line := range e.Flights {
+		reasons[line.Flight] = line.Reason
+		if line.Reason == decision.None.String() {
+			total += line.Weight
+		}
+		if out.Filled && line.Flight == out.Flight.Slug && line.Weight != out.Weight {
+			t.Fatalf("%s was drawn with weight %d, explained with %d", line.Flight, out.Weight, line.Weight)
+		}
+	}
+	if out.Total != total {
+		t.Fatalf("weights add up to %d, explained ones to %d", out.Total, total)
+	}
+	for _, refusal := range s.Refused() {
+		if got := reasons[refusal.Flight.Slug]; got != refusal.Reason.String() {
+			t.Fatalf("%s refused for %v, explained as %s", refusal.Flight.Slug, refusal.Reason, got)
+		}
+	}
+}
+
+// room is how many offers more take the last room of an account.
+func room(a *decision.Account) int64 {
+	rho := int64(a.Rho.Load())
+	if rho == 0 {
+		rho = decision.Rate
+	}
+	return a.Left.Load()*decision.Rate/rho - a.InFlight.Load()
 }
 
 // change writes one thing that decisions read of a flight, as its owner would.

@@ -33,10 +33,10 @@ func (j *Journal) SaveCheckpoint(state []byte, pos Position, hash Hash) error {
 	sum := be.AppendUint32(nil, crc32.Update(checksum(head), castagnoli, state))
 	tmp := j.path("checkpoint.tmp")
 	err = writeFile(j.fs, tmp, head, state, sum)
-	for full(err) && j.dropSpare() {
+	for Full(err) && j.dropSpare() {
 		err = writeFile(j.fs, tmp, head, state, sum)
 	}
-	if full(err) {
+	if Full(err) {
 		return fmt.Errorf("checkpoint at %d: %w: %w", pos, ErrFull, errors.Join(err, j.fs.Remove(tmp)))
 	}
 	if err == nil {
@@ -88,6 +88,7 @@ func (j *Journal) recycle(pos Position) error {
 		}
 		j.stats.Recycled.Add(1)
 	}
+	j.lookAtFree()
 	j.addSpares(freed...)
 	return nil
 }
@@ -184,7 +185,7 @@ func (j *Journal) makeSpares() error {
 			return nil
 		}
 		switch err := j.makeSpare(name); {
-		case full(err):
+		case Full(err):
 			j.stats.SpareFailures.Add(1)
 			j.mu.Lock()
 			j.spareErr = err
@@ -215,7 +216,7 @@ func (j *Journal) makeSpare(name string) error {
 	}
 	if err != nil {
 		err = fmt.Errorf("make a spare segment: %w", err)
-		if full(err) {
+		if Full(err) {
 			err = errors.Join(err, j.fs.Remove(j.path(tmp)))
 		}
 	}

@@ -42,8 +42,8 @@ type File interface {
 	Sync() error
 }
 
-// full reports whether err says that the disk has no room.
-func full(err error) bool {
+// Full reports whether err says that the disk has no room.
+func Full(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 

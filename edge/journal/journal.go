@@ -147,7 +147,13 @@ func (j *Journal) Checkpoint() (state []byte, pos Position, hash Hash) {
 
 // Append puts a copy of rec into the next group and returns its position. It
 // does no I/O. It blocks while two groups' worth of records wait for the disk.
-func (j *Journal) Append(rec []byte) (Position, error) {
+func (j *Journal) Append(rec []byte) (Position, error) { return j.append(rec, false) }
+
+// AppendLast is Append for the few records without which a full journal could not
+// be emptied: it may use the end of the open segment too, which Append leaves free.
+func (j *Journal) AppendLast(rec []byte) (Position, error) { return j.append(rec, true) }
+
+func (j *Journal) append(rec []byte, last bool) (Position, error) {
 	if len(rec) > j.opts.MaxBatch-recordHeader {
 		return 0, fmt.Errorf("append %d bytes: %w of %d", len(rec), ErrTooLarge, j.opts.MaxBatch-recordHeader)
 	}
@@ -163,7 +169,11 @@ func (j *Journal) Append(rec []byte) (Position, error) {
 			return 0, ErrNotReplayed
 		}
 		g, more := j.groupFor(len(rec))
-		if j.queued+more <= j.space() && (j.queued == 0 || j.queued+more <= 2*int64(j.frameMost())) {
+		space := j.space()
+		if last { // all that waits, this one too, goes into the open segment
+			space = max(space, j.cur.size-j.cur.end)
+		}
+		if j.queued+more <= space && (j.queued == 0 || j.queued+more <= 2*int64(j.frameMost())) {
 			if g == nil {
 				g = &group{buf: append(j.free, padding[:frameHeader]...), done: make(chan struct{})}
 				j.free = nil
@@ -178,7 +188,7 @@ func (j *Journal) Append(rec []byte) (Position, error) {
 			j.work.Signal()
 			return j.last, nil
 		}
-		if j.queued+more > j.space() && j.spareErr != nil && j.queued == 0 {
+		if j.queued+more > space && j.spareErr != nil && j.queued == 0 {
 			j.stats.Refused.Add(1)
 			return 0, fmt.Errorf("%w: %w", ErrFull, j.spareErr)
 		}
@@ -211,8 +221,22 @@ func (j *Journal) frameMost() int { return align(frameHeader + j.opts.MaxBatch) 
 // space is how much the queue may take on disk and be sure to fit: a group does
 // not span segments, so of each up to one group may be wasted.
 func (j *Journal) space() int64 {
-	most := int64(j.frameMost())
-	return max(0, j.cur.size-j.cur.end-most) + int64(len(j.spares))*(j.opts.SegmentSize-sector-most)
+	most, spares := int64(j.frameMost()), len(j.spares)
+	if spares > 0 && j.keepsSpare() {
+		spares--
+	}
+	return max(0, j.cur.size-j.cur.end-most) + int64(spares)*(j.opts.SegmentSize-sector-most)
+}
+
+// keepsSpare reports whether the last spare is left alone, for a checkpoint to be
+// written in its room: where the disk will have less than half a segment to itself
+// once the spares that are missing are made.
+func (j *Journal) keepsSpare() bool {
+	free := j.stats.Free.Load()
+	for missing := j.opts.Spare - len(j.spares); missing > 0 && free >= j.opts.SegmentSize; missing-- {
+		free -= j.opts.SegmentSize
+	}
+	return j.opts.Spare > 1 && free < j.opts.SegmentSize/2
 }
 
 // Cut ends the current group, so that Last, which it returns, becomes a

@@ -252,7 +252,7 @@ func (j *Journal) resume(end boundary, data []byte) error {
 	if len(j.boundaries) == 0 {
 		j.boundaries = append(j.boundaries, end)
 	}
-	number := uint64(1)
+	number, empty := uint64(1), segment{}
 	if n := len(j.segments); n > 0 {
 		last := &j.segments[n-1]
 		number = last.number
@@ -261,7 +261,7 @@ func (j *Journal) resume(end boundary, data []byte) error {
 			last.size = int64(len(data))
 			const tmp = "rewrite.tmp"
 			err := writeFile(j.fs, j.path(tmp), data)
-			if full(err) && len(j.spares) > 1 {
+			if Full(err) && len(j.spares) > 0 { // the segment's own room, free after this, is enough for another
 				spare := j.spares[len(j.spares)-1]
 				j.spares = j.spares[:len(j.spares)-1]
 				if err = j.fs.Remove(j.path(spare)); err == nil {
@@ -278,12 +278,19 @@ func (j *Journal) resume(end boundary, data []byte) error {
 				return fmt.Errorf("rewrite %s: %w", last.name, err)
 			}
 		} else {
-			j.segments = j.segments[:n-1] // begin replaces it
+			j.segments, empty = j.segments[:n-1], *last // begin replaces it
 		}
 	}
 	if len(j.spares) == 0 {
 		name := j.nextSpare()
-		if err := j.makeSpare(name); err != nil {
+		err := j.makeSpare(name)
+		if Full(err) && empty.size == j.opts.SegmentSize {
+			if err = j.wipe(&empty); err == nil {
+				j.goOn(empty)
+				return nil
+			}
+		}
+		if err != nil {
 			return err
 		}
 		j.spares = append(j.spares, name)
@@ -293,12 +300,39 @@ func (j *Journal) resume(end boundary, data []byte) error {
 		return err
 	}
 	j.spares = j.spares[1:]
+	j.goOn(cur)
+	return nil
+}
+
+// goOn makes a segment the open one.
+func (j *Journal) goOn(cur segment) {
 	j.cur = cur
 	j.segments = append(j.segments, cur)
 	j.stats.Segments.Store(int64(len(j.segments)))
 	j.stats.Spares.Store(int64(len(j.spares)))
 	j.lookAtFree()
 	j.wakePreparer()
+}
+
+// wipe makes zeros of all but the header of a segment, in its place, and opens it:
+// what was torn there is not to be read behind what will be written. The header is
+// durable since the segment has its name.
+func (j *Journal) wipe(s *segment) error {
+	f, err := j.fs.Open(j.path(s.name))
+	if err != nil {
+		return fmt.Errorf("wipe %s: %w", s.name, err)
+	}
+	zeros := make([]byte, min(j.opts.SegmentSize-sector, 1<<20))
+	for at := int64(sector); at < j.opts.SegmentSize && err == nil; at += int64(len(zeros)) {
+		_, err = f.WriteAt(zeros[:min(int64(len(zeros)), j.opts.SegmentSize-at)], at)
+	}
+	if err == nil {
+		err = j.sync(f)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("wipe %s: %w", s.name, err), f.Close())
+	}
+	s.file, s.end = f, sector
 	return nil
 }
 

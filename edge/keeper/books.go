@@ -179,6 +179,8 @@ func (k *Keeper) control(controls []*wire.Control) ([]*wire.Control, error) {
 		return nil, nil // the core tells them all to a new holder
 	}
 	var news []*wire.Control
+	b.last = true // they are few, and may not wait for room
+	defer func() { b.last = false }()
 	for _, w := range controls {
 		if w.GetState() > uint32(catalog.Kill) {
 			continue

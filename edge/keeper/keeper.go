@@ -121,7 +121,8 @@ type Keeper struct {
 	failure  error
 	failed   chan struct{}
 
-	heard int64 // what At of Heard was last saved; only the exchange uses it
+	heard   int64       // what At of Heard was last saved; only the exchange uses it
+	unsaved []token.Key // that the disk had no room for; only the exchange uses it
 
 	draining atomic.Bool
 	live     atomic.Pointer[live]
@@ -162,11 +163,13 @@ type book struct {
 	marks   []mark           // by time, for floors
 	buf     []byte
 	pending []byte        // a record of a step that was taken, for which there was no room
+	last    bool          // what is put may use the room that a full journal keeps
 	open    []*wire.Batch // sealed, not yet known to be durable
 	rebuilt *rebuilder    // of batches that are hollow; nil: there were none
 	save    *checkpoint
 	saved   time.Time
 	bytes   uint64 // journalled when the last checkpoint was taken
+	refused uint64 // by a full journal until then
 
 	delivered uint64 // the version of what all holders have delivered, as last heard
 	stamp     *wire.Stamp
@@ -394,7 +397,11 @@ func (k *Keeper) goLive(b *book) error {
 
 // put appends a record of a step that the state has taken.
 func (b *book) put(rec []byte) (journal.Position, error) {
-	pos, err := b.j.Append(rec)
+	add := b.j.Append
+	if b.last {
+		add = b.j.AppendLast
+	}
+	pos, err := add(rec)
 	if errors.Is(err, journal.ErrFull) {
 		b.pending = bytes.Clone(rec)
 		return 0, err
@@ -508,7 +515,7 @@ func (k *Keeper) UseKeys(keys []*wire.TokenKey) error {
 	if len(list) == 0 {
 		return nil
 	}
-	if err := k.dir.SaveKeys(list); err != nil {
+	if err := k.saveKeys(list); err != nil {
 		return err
 	}
 	k.mu.Lock()
@@ -520,6 +527,22 @@ func (k *Keeper) UseKeys(keys []*wire.TokenKey) error {
 		return nil
 	}
 	return k.goLive(k.book)
+}
+
+// saveKeys keeps the token keys for a start without the core. Where the disk has
+// no room they are used all the same, and kept later: until then such a start
+// refuses their tokens.
+func (k *Keeper) saveKeys(keys []token.Key) error {
+	err := k.dir.SaveKeys(keys)
+	if errors.Is(err, journal.ErrFull) {
+		k.cfg.Log.Warn("the token keys could not be kept", "err", err)
+		k.unsaved = keys
+		return nil
+	}
+	if err == nil {
+		k.unsaved = nil
+	}
+	return err
 }
 
 func (k *Keeper) useKeys(keys []token.Key) error {

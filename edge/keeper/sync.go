@@ -24,6 +24,10 @@ const (
 	checkpointBytes = 8 << 20
 	checkpointEvery = time.Minute
 
+	// checkpointFull is the time instead where the journal has refused something
+	// since: a checkpoint may empty it.
+	checkpointFull = 5 * time.Second
+
 	saveHeardEvery = 30 * 1000 // milliseconds
 
 	// surplusEvery is how often a lease is looked at for what to return, and
@@ -354,11 +358,21 @@ func (k *Keeper) giveBackAmount(b *book, a *account, n int64) error {
 	return k.keep(b, b.st.Return(b.buf, a.budget, n))
 }
 
-// seal cuts a batch. mu is held.
+// seal cuts a batch. mu is held. A full journal has room for the seals that may
+// empty it: those of a checkpoint, and the last of all.
 func (k *Keeper) seal(b *book, now int64, closing bool) error {
+	at, bytes, every := k.cfg.Now(), b.j.Stats().Bytes.Load(), checkpointEvery
+	refused := b.j.Stats().Refused.Load()
+	if refused > b.refused {
+		every = checkpointFull
+	}
+	due := b.save == nil && b.st.Whole() && (bytes-b.bytes >= checkpointBytes || at.Sub(b.saved) >= every)
+	defer func() { b.last = false }()
+	b.last = due || closing
 	if err := k.check(b.clear()); err != nil {
 		return err
 	}
+	b.last = true
 	err := k.keep(b, b.st.Seal(b.buf, now, closing, b.next.Load()))
 	if err != nil && !errors.Is(err, journal.ErrFull) {
 		return err
@@ -370,10 +384,9 @@ func (k *Keeper) seal(b *book, now int64, closing bool) error {
 		return err
 	}
 	pos := b.j.Cut()
-	at, bytes := k.cfg.Now(), b.j.Stats().Bytes.Load()
-	if b.save == nil && b.st.Whole() && (bytes-b.bytes >= checkpointBytes || at.Sub(b.saved) >= checkpointEvery) {
+	if due {
 		b.save = &checkpoint{batch: batch.GetSeal().GetBatch(), pos: pos, state: b.st.Encode(nil)}
-		b.saved, b.bytes = at, bytes
+		b.saved, b.bytes, b.refused = at, bytes, refused
 	}
 	return nil
 }
@@ -503,6 +516,7 @@ func (k *Keeper) hear(b *book, r *wire.SyncResponse, now int64) (step exchange.S
 			return exchange.Step{Course: exchange.Fence, Reason: reason, Acked: step.Acked}, save, nil
 		}
 		if err := k.granted(b, id, g, now); err != nil {
+			b.edge.Again() // what there was no room for is to be told again
 			return step, save, ignoreFull(err)
 		}
 	}
@@ -522,7 +536,8 @@ func (k *Keeper) hear(b *book, r *wire.SyncResponse, now int64) (step exchange.S
 	return step, save, nil
 }
 
-// ignoreFull lets a full disk pass: what could not be kept will be said again.
+// ignoreFull lets a full disk pass: what could not be kept will be said or tried
+// again.
 func ignoreFull(err error) error {
 	if errors.Is(err, journal.ErrFull) {
 		return nil
@@ -575,8 +590,25 @@ func (k *Keeper) saveCheckpoint(ctx context.Context, b *book, c *checkpoint) err
 	return nil
 }
 
-// saveHeard keeps what the core last said for a start without it.
+// saveHeard keeps what the core last said for a start without it, and the token
+// keys where there was no room for them. Where there is none now either, a later
+// call does it.
 func (k *Keeper) saveHeard() error {
+	var err error
+	if len(k.unsaved) > 0 {
+		err = k.saveKeys(k.unsaved)
+	}
+	if err == nil {
+		err = k.writeHeard()
+	}
+	if errors.Is(err, journal.ErrFull) {
+		k.cfg.Log.Warn("what the core said could not be kept", "err", err)
+		return nil
+	}
+	return err
+}
+
+func (k *Keeper) writeHeard() error {
 	h := statedir.Heard{At: k.heardAt.Load(), Delivered: map[int64]statedir.Amount{}}
 	k.accounts.RLock()
 	list := k.list
@@ -647,12 +679,14 @@ func (k *Keeper) Fence(ctx context.Context, reason string) error {
 		return nil // it was drained, and has nothing to hand in
 	}
 	k.cfg.Log.Warn("fenced", "holder", b.holder, "reason", reason)
+	b.last = true
 	err := k.check(b.clear())
 	var pos journal.Position
 	if err == nil {
 		pos, err = b.put(b.st.Fence(nil, k.cfg.Now().UnixMilli()))
 		err = k.check(err)
 	}
+	b.last = false
 	k.mu.Unlock()
 	if err == nil {
 		_, err = k.wait(ctx, b, pos)

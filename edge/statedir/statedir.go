@@ -19,6 +19,9 @@
 //
 // # When things fail
 //
+// Where the disk has no room the file stays as it was, and the error is
+// journal.ErrFull.
+//
 // A file that is not what was written is an error that names it, and the
 // edge does not start: an identity is never guessed. An absent file is as if
 // nothing was known. A catalog is checked by who decodes it.
@@ -317,6 +320,9 @@ func (d *Dir) write(name string, b []byte) (err error) {
 	}
 	if err == nil {
 		err = d.fs.SyncDir(d.path)
+	}
+	if journal.Full(err) {
+		err = errors.Join(fmt.Errorf("%w: %w", journal.ErrFull, err), d.fs.Remove(path+".tmp"))
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)

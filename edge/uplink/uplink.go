@@ -557,7 +557,9 @@ func (u *Uplink) renew(ctx context.Context) error {
 	}
 	// Either may be lost: the former secret counts until the new one was used, and
 	// so does the former certificate.
-	if err := u.k.UseSecret(reply.GetSecret()); err != nil {
+	if err := u.k.UseSecret(reply.GetSecret()); errors.Is(err, keeper.ErrFull) {
+		return &lineError{err} // the former one counts still
+	} else if err != nil {
 		return err
 	}
 	if err := certified(reply.GetCertificate(), reply.GetAuthorities()); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"nearside/edge/keeper"
 	"nearside/sync/catalog"
 	"nearside/sync/exchange"
 	"nearside/sync/wire"
@@ -93,6 +94,9 @@ func (u *Uplink) Controls(controls []*wire.Control) error {
 	if len(news) > 0 {
 		u.cfg.OnControls(news)
 		nudge(u.wake) // the core waits for the receipt
+	}
+	if errors.Is(err, keeper.ErrFull) {
+		return nil // the core says it again with every exchange until it is kept
 	}
 	return err
 }

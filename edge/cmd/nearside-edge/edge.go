@@ -95,6 +95,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (e *edge, err erro
 		Dir: s.StateDir, Interval: s.ExchangeInterval, MaxOffline: s.MaxOffline, FenceAfter: s.FenceAfter,
 		Log: log, Home: e.askHome, FS: disk(),
 	}
+	keep.Journal.SegmentSize = segment()
 	if s.Replicate {
 		e.line = replica.NewLine(replica.LineConfig{Peers: e.others, Call: caller{e}, Log: log})
 		keep.Replica, keep.Journal.Tail, keep.Journal.Written = e.line, tailBytes, e.line.Nudge

@@ -1,0 +1,159 @@
+package keeper_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"nearside/edge/holder"
+	"nearside/edge/journal/faultfs"
+	"nearside/edge/keeper"
+	"nearside/sync/lease"
+	"nearside/sync/token"
+	"nearside/sync/wire"
+)
+
+// The core is away for so long that the journal fills the disk: views are refused,
+// and nothing ends. When the core is back the journal empties by itself, without
+// any other room on the disk, and everything is counted once; what the core said
+// meanwhile is known in the end.
+func TestADiskThatTheJournalHasFilledEmptiesWhenTheCoreIsBack(t *testing.T) {
+	for name, meanwhile := range map[string]func(e *edge, disk *faultfs.FS){
+		"nothing else happens":      func(*edge, *faultfs.FS) {},
+		"the edge is started again": func(e *edge, _ *faultfs.FS) { e.stop(); e.start() },
+		"the core grants more": func(e *edge, _ *faultfs.FS) {
+			e.grantAll(1000)
+			e.exchange(false) // says so, once
+		},
+		"a flight is paused": func(e *edge, _ *faultfs.FS) {
+			said := &wire.Control{Version: 7, Flight: flight + 1, State: 1}
+			e.core.Do(func() { e.core.Controls = append(e.core.Controls, said) })
+			if news, err := e.Control([]*wire.Control{said}); err != nil || len(news) != 1 {
+				e.Fatalf("%d controls hold: %v", len(news), err)
+			}
+		},
+		"the core has new token keys": func(e *edge, disk *faultfs.FS) {
+			e.core.Do(func() { e.core.Keys = append(e.core.Keys, &wire.TokenKey{Id: 2, Secret: bytes.Repeat([]byte{2}, 32)}) })
+			room := disk.Used()
+			disk.Limit(1) // even for a file as small as theirs there is no room
+			if err := e.UseKeys(e.core.Keys); err != nil {
+				e.Fatal(err)
+			}
+			disk.Limit(room)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := faultfs.New(1)
+			e := newEdge(t, disk)
+			e.cfg.Journal.Every = time.Millisecond
+			e.core.Sell(views, 1_000_000)
+			e.core.Sell(clicks, 1_000_000)
+			e.start()
+			defer func() { e.stop() }()
+			if err := e.useCatalog(2, true); err != nil {
+				t.Fatal(err)
+			}
+			e.exchange(false)
+			e.exchange(false)
+			e.grantAll(0)
+			e.exchange(false)
+			disk.Limit(disk.Used() + 4*e.cfg.Journal.SegmentSize)
+			var answered, refused []*token.Claims
+			for len(refused) < 3 {
+				c := e.mustOffer()
+				switch _, err := e.View(context.Background(), c, e.clock.Now().UnixMilli()); {
+				case errors.Is(err, keeper.ErrFull):
+					refused = append(refused, c)
+				case err != nil:
+					t.Fatal(err)
+				default:
+					answered = append(answered, c)
+				}
+			}
+			disk.Limit(disk.Used()) // not a byte that is not the journal's
+			meanwhile(e, disk)
+			if err := e.useCatalog(3, true); err != nil {
+				t.Fatal(err)
+			}
+			e.clock.pass(5 * time.Second)
+			for range 4 {
+				e.exchange(false)
+			}
+			for _, c := range answered {
+				if v := e.view(c); v != holder.Duplicate {
+					t.Fatalf("a view that was answered is %v when it comes again", v)
+				}
+			}
+			for _, c := range refused { // one of them may have waited for room
+				if v := e.view(c); v != holder.Billed && v != holder.Duplicate {
+					t.Errorf("a view that was refused is %v when it comes again", v)
+				}
+			}
+			for range 3 {
+				e.exchange(false)
+			}
+			_, available, spent := e.Held()
+			e.core.Do(func() {
+				if got, want := e.core.Counts.Views, int64(len(answered)+len(refused)); got != want || spent != want {
+					t.Errorf("the core counts %d views, the edge has spent %d, want %d", got, spent, want)
+				}
+				held := int64(0)
+				for _, l := range e.core.Holders[1].Leases {
+					held += l.Available()
+				}
+				if available != held {
+					t.Errorf("%d are available at the edge, %d by the core's books", available, held)
+				}
+			})
+			e.healthy()
+
+			// What could not be written then is there for a start without the core.
+			disk.Limit(0)
+			e.clock.pass(time.Minute)
+			e.exchange(false)
+			e.stop()
+			k, err := keeper.Open(context.Background(), e.cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Keeper = k
+			for _, key := range e.core.Keys {
+				if err := e.Open(new(token.Claims), sealed(t, key), e.clock.Now()); err != nil {
+					t.Errorf("after a start without the core: a token of key %d: %v", key.GetId(), err)
+				}
+			}
+			if _, control := e.Controls(0); control != uint64(7*len(e.core.Controls)) {
+				t.Errorf("after a start without the core the newest control is %d", control)
+			}
+		})
+	}
+}
+
+// grantAll has the core sell so many more, and lease all of it to the first holder.
+func (e *edge) grantAll(more int64) {
+	e.core.Do(func() {
+		for _, id := range []lease.Budget{views, clicks} {
+			b := e.core.Budgets[id]
+			e.core.Holders[1].Leases[id].Granted += b.Unleased + more
+			b.Limit, b.Outstanding, b.Unleased = b.Limit+more, b.Outstanding+b.Unleased+more, 0
+		}
+	})
+}
+
+// sealed is a token that some node has sealed with a key.
+func sealed(t *testing.T, key *wire.TokenKey) []byte {
+	t.Helper()
+	k := token.Key{ID: uint16(key.GetId())}
+	copy(k.Secret[:], key.GetSecret())
+	ring, err := token.NewRing([]token.Key{k})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealer, err := ring.Sealer(9, 99)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sealer.Seal(nil, &token.Claims{Seq: 1, Issued: 1_800_000_000_000})
+}
