@@ -60,7 +60,11 @@ func (c *coroutine) play() {
 // step goes on with the routine until it waits again; more says that it does.
 func (r *routine) step(w *World) (wait int64, more bool) {
 	c := r.on
-	wait, _ = c.next()
+	wait, alive := c.next()
+	if !alive { // a violation has ended it: it is no use any more
+		r.on = nil
+		return 0, false
+	}
 	if wait != finished {
 		return wait, true
 	}
