@@ -35,14 +35,15 @@ const (
 	frameHeader = 52
 )
 
-// Open implements journal.FS. A segment is opened under the name of a spare.
+// Open implements journal.FS. A segment is opened to be written under the name of a
+// spare, or, where there is no room for one, under its own.
 func (t *tap) Open(name string) (journal.File, error) {
 	f, err := t.FS.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	x := &tapped{File: f, t: t, name: name}
-	if strings.HasPrefix(path.Base(name), "spare-") && !isCopy(name) {
+	if base := path.Base(name); (strings.HasPrefix(base, "spare-") || strings.HasPrefix(base, "seg-")) && !isCopy(name) {
 		x.h = t.history(path.Dir(name))
 	}
 	t.files[name] = x
