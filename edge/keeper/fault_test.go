@@ -461,6 +461,36 @@ func TestHandInOfBootsAfterTheCursorAndOfOthersEvents(t *testing.T) {
 	e.healthy()
 }
 
+// Wherever the power goes while a holder fences itself: it comes back as a holder that
+// does not know, or as none, and then it registers as another disk.
+func TestThePowerGoesInTheMiddleOfAFence(t *testing.T) {
+	fenced, not := 0, 0
+	for call := 1; ; call++ {
+		disk := faultfs.New(uint64(call))
+		e := newEdge(t, disk)
+		e.start()
+		e.exchange(false)
+		old := e.Disk()
+		disk.CutAt(faultfs.Any, call)
+		failed := e.Fence(context.Background(), "a test")
+		_ = e.Close() // there is no power to do it well
+		disk.Crash()
+		e.start0()
+		if _, _, ok := e.Registered(); ok {
+			not++
+		} else if fenced++; e.Disk() == old {
+			t.Errorf("cut at call %d: it is fenced, and registers as the disk for which the core knows a holder", call)
+		}
+		e.stop()
+		if failed == nil {
+			break
+		}
+	}
+	if fenced < 2 || not < 2 {
+		t.Errorf("%d times it was fenced, %d times not", fenced, not)
+	}
+}
+
 // A click that came before its view was answered, so it survives a crash and is
 // billed when its view comes; the core gets it where its holder is fenced meanwhile.
 func TestClickBeforeItsViewSurvives(t *testing.T) {

@@ -666,21 +666,31 @@ func (k *Keeper) StoreCatalog(published []byte) error { return k.dir.SaveCatalog
 
 // Fence leaves judging to the core. Beacons are taken as foreign until Enroll
 // has brought another holder.
+//
+// The directory is a new disk before its journal says that it is fenced: in the
+// other order a crash between the two would leave a fenced journal and the old disk,
+// for which the core knows a holder already, and gives it once more.
 func (k *Keeper) Fence(ctx context.Context, reason string) error {
 	k.live.Store(nil)
 	k.mu.Lock()
 	b, id := k.book, k.identity
-	if b == nil || b.st.Fenced() {
-		k.mu.Unlock()
+	done := b == nil || b.st.Fenced() || b.st.Closed() && b.edge.Outstanding() == 0 // closed: it was drained, and has nothing to hand in
+	k.mu.Unlock()
+	if done {
 		return nil
 	}
-	if b.st.Closed() && b.edge.Outstanding() == 0 {
-		k.mu.Unlock()
-		return nil // it was drained, and has nothing to hand in
-	}
 	k.cfg.Log.Warn("fenced", "holder", b.holder, "reason", reason)
+	var err error
+	if id.Disk, err = k.newDisk(); err != nil {
+		return err
+	}
+	if err := k.dir.SaveIdentity(id); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	k.identity = id
 	b.last = true
-	err := k.check(b.clear())
+	err = k.check(b.clear())
 	var pos journal.Position
 	if err == nil {
 		pos, err = b.put(b.st.Fence(nil, k.cfg.Now().UnixMilli()))
@@ -694,15 +704,8 @@ func (k *Keeper) Fence(ctx context.Context, reason string) error {
 	if err != nil {
 		return fmt.Errorf("fence holder %d: %w", b.holder, err)
 	}
-	if id.Disk, err = k.newDisk(); err != nil {
-		return err
-	}
-	if err := k.dir.SaveIdentity(id); err != nil {
-		return err
-	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.identity = id
 	k.refreshAll(k.cfg.Now().UnixMilli())
 	return nil
 }
