@@ -453,7 +453,7 @@ func (s *step) apply(h *Holder, b *wire.Batch) {
 	if b.GetClosing() {
 		s.keepWindows(h, b.GetFinal())
 		h.HandedIn = true
-		s.close(h, "drained")
+		s.close(h, drained)
 	}
 }
 

@@ -73,6 +73,15 @@ func (h *Holder) fence(reason string) {
 	h.State, h.Reason = Fenced, reason
 }
 
+// drained is the reason of a holder that was closed by its own last word.
+const drained = "drained"
+
+// mayHandIn says that a journal or a copy of the holder may still bring events that
+// no batch has told of. One that was fenced may, also after its close.
+func (h *Holder) mayHandIn() bool {
+	return h.Recovered != told && (h.State == Fenced || h.State == Closed && !h.Retired && h.Reason != drained)
+}
+
 // Window holds the dedupe bits of one boot of a holder that handed in.
 type Window struct {
 	Holder uint32

@@ -380,7 +380,7 @@ func (p *planner) balanceOne(b *Budget, leases []*Lease, heard int64) {
 	// Holders that are gone have settled what others only heard of; those that may
 	// still hand in will be judged, and must not be settled twice.
 	for _, l := range leases {
-		if h := p.Holders[l.Holder]; h.State == Fenced && h.Recovered != told {
+		if p.Holders[l.Holder].mayHandIn() {
 			heard = 0
 		}
 	}

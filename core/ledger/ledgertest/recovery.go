@@ -388,6 +388,40 @@ func recoversHeard(w *World) {
 	equal(w, "in the reports", now.Totals[1].Views, 33)
 }
 
+// recoversHeardOfClosed is of a budget that a holder had leased which was fenced and
+// closed: its journal may still come, and what is in it is settled then, once.
+func recoversHeardOfClosed(w *World) {
+	w.SetBudget(views, 100)
+	a, gone := w.Join("us", "a"), w.Join("us", "gone")
+	a.Want(views, 10, 1000)
+	gone.Want(views, 10, 1000)
+	w.SyncAll(a, gone)
+	w.fence(gone)
+	w.close(gone)
+	past(w, func() {})
+	if err := ledger.Stop(w.Context(), w.Store, w.Now); err != nil {
+		w.Fatal(err)
+	}
+	a.Sync()
+	s := a.Statement()
+	s.Delivered = []*wire.Delivered{{Budget: int64(views), Settled: 1, Limit: 100}} // one of the two below, which the core had judged
+	if _, err := ledger.TakeStatement(w.Context(), w.Store, s, true, w.Now); err != nil {
+		w.Fatal(err)
+	}
+	r := apply(w, ledger.RecoverOptions{})
+	for _, b := range r.Budgets {
+		equal(w, "heard", b.Heard, 0)
+	}
+	if err := w.handIn(&wire.HandInRequest{
+		Holder: gone.ID, Seal: gone.Seal, Windows: []*wire.Window{windowOf(gone.Boot, 0, 8)},
+		Late: []*wire.Event{eventOf(w, gone, 1, 1), eventOf(w, gone, 2, 1)}, Last: true,
+	}); err != nil {
+		w.Fatal(err)
+	}
+	equal(w, "judged", w.judge(gone).Billed, 2)
+	equal(w, "settled", w.Dump().Budgets[views].Settled, 2)
+}
+
 func recoversLie(w *World) {
 	w.SetBudget(views, 100)
 	a, b := w.Join("us", "a"), w.Join("eu", "b")

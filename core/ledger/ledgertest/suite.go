@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t testing.TB) Fixture) {
 		"recovery of what was given away twice":                  recoversOver,
 		"recovery without a holder":                              recoversWithout,
 		"recovery of what gone holders settled":                  recoversHeard,
+		"recovery of what a closed one may still bring":          recoversHeardOfClosed,
 		"a statement that cannot be true":                        recoversLie,
 		"a limit lowered below what is out":                      lowered,
 		"what idles is recalled when others starve":              recall,
