@@ -990,12 +990,15 @@ func (h *history) refuses(key ledger.EventKey) bool {
 	})
 }
 
-// heldAlone says that a click waited for its view when its holder's disk was lost,
-// that the holder was alone, and that it had told the core of more than any copy
-// reaches: no batch tells of the click, and the copy that had it is worth nothing.
+// heldAlone says that a click had waited for its view, that its holder was alone
+// when its disk was lost, and that it had told the core of more than any copy
+// reaches, but not of the click's verdict, if there was one: no batch tells of the
+// click, and the copy that had it is worth nothing.
 func (o *oracle) heldAlone(home *history, key ledger.EventKey) bool {
 	cursor := o.w.core.mem.Holders[home.holder].Position
-	alone := home.alone && home.held[key] > 0 && home.judged[key] == 0 && o.copied[home.holder] < cursor
+	judged := home.judged[key]
+	told := judged > 0 && judged <= cursor
+	alone := home.alone && home.held[key] > 0 && !told && o.copied[home.holder] < cursor
 	if alone {
 		o.w.count["held alone, and lost with a disk"]++
 	}
