@@ -136,7 +136,7 @@ func (w *World) meddle() {
 }
 
 // flip turns one bit of a segment of a journal over. What the disk held proves
-// nothing from then on.
+// nothing from then on: in its last group a bit makes it look like one that was torn.
 func (n *node) flip() {
 	for _, dir := range slices.Sorted(maps.Keys(n.disk.known)) {
 		names, _ := n.disk.Names(dir)
@@ -147,7 +147,8 @@ func (n *node) flip() {
 			}
 			if strings.HasPrefix(name, "seg-") && size > 0 && n.w.chance(0.5) {
 				n.w.say("flip", "%s %s/%s", n.name, dir, name)
-				n.disk.known[dir].gone, n.damaged, n.harmed = true, true, n.w.now
+				h := n.disk.known[dir]
+				h.gone, h.flipped, n.damaged, n.harmed = true, true, true, n.w.now
 				_ = n.disk.Flip(dir+"/"+name, n.w.rng.Int64N(int64(size)), uint(n.w.rng.IntN(8)))
 				return
 			}

@@ -74,6 +74,7 @@ type history struct {
 	gone       bool   // its disk is lost
 	alone      bool   // so that no other disk of its region had all of it then
 	rolled     bool   // its disk was rolled back
+	flipped    bool   // a bit of it was
 	judged     map[ledger.EventKey]uint64
 	held       map[ledger.EventKey]uint64 // clicks that came before their views; also those judged since
 	floors     map[uint64]uint64          // of every boot that began
@@ -378,6 +379,9 @@ func (h *history) cut(pos uint64) {
 	h.rewritten = false
 	if pos > uint64(len(h.recs)) {
 		w.fail("I6", "%s: the journal of holder %d ends at %d, it was given %d records", h.n.name, h.holder, pos, len(h.recs))
+	}
+	if pos < h.durable && h.flipped {
+		h.fork() // a past that the disk does not remember, as after a rollback
 	}
 	if pos < h.durable {
 		w.fail("I5", "%s: the journal of holder %d ends at %d, position %d was durable, %d was answered for", h.n.name, h.holder, pos, h.durable, h.answered)
