@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"nearside/sync/exchange"
 	"nearside/sync/lease"
@@ -88,6 +89,7 @@ func batch(r *wire.SyncRequest) error {
 		expect(b.GetClosing() || len(b.GetHeld()) == 0, "batch.held", "events only where closing is set"),
 		rollups(b.GetRollups()),
 		topicRollups(b.GetTopics()),
+		topicsWithin(b.GetTopics(), b.GetRollups()),
 	); err != nil {
 		return err
 	}
@@ -198,6 +200,43 @@ func topicRollups(r *wire.TopicRollups) error {
 	return nil
 }
 
+// topicsWithin holds what pages of a topic had against what all pages had, of which it
+// is a part: by hour, flight and country. Both have their form.
+func topicsWithin(t *wire.TopicRollups, r *wire.Rollups) error {
+	if len(t.GetHour()) == 0 || topicRollups(t) != nil || rollups(r) != nil {
+		return nil
+	}
+	type cell struct {
+		hour    int64
+		flight  uint32
+		country string
+	}
+	all := map[cell]Counts{}
+	for i, hour := range r.GetHour() {
+		of := cell{hour, r.Flight[i], r.Country[i]}
+		n := Counts{r.Views[i], r.Clicks[i], r.UnbilledViews[i], r.UnbilledClicks[i], 0, r.SpentMicros[i]}
+		if len(r.GetHomeLost()) > 0 {
+			n.HomeLost = r.HomeLost[i]
+		}
+		all[of] = all[of].plus(n)
+	}
+	type part struct {
+		topic uint32
+		cell
+	}
+	parts := map[part]Counts{}
+	for i, hour := range t.GetHour() {
+		of := part{t.Topic[i], cell{hour, t.Flight[i], t.Country[i]}}
+		n := parts[of].plus(Counts{t.Views[i], t.Clicks[i], t.UnbilledViews[i], t.UnbilledClicks[i], t.HomeLost[i], t.SpentMicros[i]})
+		most := all[of.cell]
+		if n.Views > most.Views || n.Clicks > most.Clicks || n.UnbilledViews > most.UnbilledViews || n.UnbilledClicks > most.UnbilledClicks || n.HomeLost > most.HomeLost || n.Spent > most.Spent {
+			return fmt.Errorf("batch.topics[%d]: expected no more than batch.rollups has of flight %d in that hour and country", i, t.Flight[i])
+		}
+		parts[of] = n
+	}
+	return nil
+}
+
 // topic accepts the ids that a token can carry.
 func topic(n uint32) error {
 	return expect(n <= math.MaxUint16, "topic", "16 bits")
@@ -208,9 +247,12 @@ func topics(list []uint32) error {
 	if len(list) > token.MaxTopics {
 		return fmt.Errorf("topics: expected at most %d", token.MaxTopics)
 	}
-	for _, n := range list {
+	for i, n := range list {
 		if err := topic(n); err != nil {
 			return err
+		}
+		if slices.Contains(list[:i], n) {
+			return fmt.Errorf("topics: expected each once, %d is there twice", n)
 		}
 	}
 	return nil

@@ -56,6 +56,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -112,10 +113,10 @@ type Topics struct {
 	n   uint8
 }
 
-// Add adds a topic where there is room for it; ids that a token cannot carry are
-// left out.
+// Add adds a topic where there is room for it and it is not there yet; ids that a token
+// cannot carry are left out.
 func (t *Topics) Add(id uint32) {
-	if int(t.n) < len(t.ids) && id < 1<<16 {
+	if int(t.n) < len(t.ids) && id < 1<<16 && !slices.Contains(t.All(), uint16(id)) {
 		t.ids[t.n] = uint16(id)
 		t.n++
 	}
@@ -126,7 +127,9 @@ func (t *Topics) All() []uint16 { return t.ids[:t.n] }
 
 // TopicsOf are the first of a list.
 func TopicsOf(list []uint16) (t Topics) {
-	t.n = uint8(copy(t.ids[:], list))
+	for _, id := range list {
+		t.Add(uint32(id))
+	}
 	return t
 }
 
