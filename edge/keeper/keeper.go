@@ -515,6 +515,9 @@ func (k *Keeper) UseKeys(keys []*wire.TokenKey) error {
 	if len(list) == 0 {
 		return nil
 	}
+	if _, err := token.NewRing(list); err != nil { // a start would refuse them too, once they are kept
+		return fmt.Errorf("token keys: %w", err)
+	}
 	if err := k.saveKeys(list); err != nil {
 		return err
 	}
