@@ -25,6 +25,10 @@ type Account struct {
 	// flight's broker, and this is not the one. Left is then 0.
 	Elsewhere atomic.Bool
 	Held      atomic.Bool // Left is what pacing lets go now: more is leased
+	// Awaited: Left is all there is here, but the core has more to lease, so that
+	// what is lacking is on its way. A flight that sells both views and clicks
+	// waits for it instead of giving away the one for the sake of the other.
+	Awaited atomic.Bool
 
 	of atomic.Pointer[Switch] // of the flight whose budget it is; nil: of none, or no catalog has it yet
 }

@@ -113,6 +113,9 @@ func (x *explainer) compared(f *Flight, reason Reason) (wanted, found string) {
 	case Broker:
 		return "this node is the flight's broker in its region", "another one is"
 	case Lease:
+		if kind := f.waitsFor(x.now); kind != "" {
+			return "room for one more event of each kind that it needs", "more " + kind + " are on their way from the core"
+		}
 		return "room for one more event", "see accounts"
 	case FrequencyCap:
 		return fmt.Sprintf("at most %d in %d s", f.Flight.FrequencyCap, f.FrequencyWindow), "reached"

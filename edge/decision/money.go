@@ -29,7 +29,10 @@ func (f *Flight) whyNoNeed(now int64) Reason {
 func (f *Flight) remains(a *Account, sold int64) bool { return a != nil && a.Settled.Load() < sold }
 
 // refusesMoney checks the flight's own daily cap, and that something is left
-// to spend here of what it needs.
+// to spend here of what it needs. Of a flight that needs both views and clicks one
+// is enough where the other is held back by pacing, or leased to others to its
+// end; where the other's lease is only on its way the flight waits for it, since
+// what is viewed (clicked) meanwhile would go unbilled.
 func (f *Flight) refusesMoney(views, clicks int64, day catalog.Day) Reason {
 	if f.dailyCap && f.price > 0 && f.capped(day) {
 		account := f.days.of(day)
@@ -40,14 +43,41 @@ func (f *Flight) refusesMoney(views, clicks int64, day catalog.Day) Reason {
 			return noRoom(account)
 		}
 	}
-	if views > 0 && f.Views.Room(1) || clicks > 0 && f.Clicks.Room(1) {
-		return None
+	if views > 0 && f.Views.Room(1) {
+		return f.Clicks.lacking(clicks)
+	}
+	if clicks > 0 && f.Clicks.Room(1) {
+		return f.Views.lacking(views)
 	}
 	reason := noRoom(f.Views)
 	if other := noRoom(f.Clicks); reason == Lease || other == Broker {
 		reason = other
 	}
 	return reason
+}
+
+// lacking is Lease where an event more is needed and has no room, but only until the
+// core has leased more.
+func (a *Account) lacking(need int64) Reason {
+	if need > 0 && a.Awaited.Load() && !a.Room(1) {
+		return Lease
+	}
+	return None
+}
+
+// waitsFor names what the flight is not offered for the lack of although the other
+// kind has room; "" where that is not why.
+func (f *Flight) waitsFor(now int64) string {
+	views, clicks := f.needs(now)
+	switch {
+	case views <= 0 || clicks <= 0:
+		return ""
+	case f.Views.Room(1) && f.Clicks.lacking(clicks) != None:
+		return "clicks"
+	case f.Clicks.Room(1) && f.Views.lacking(views) != None:
+		return "views"
+	}
+	return ""
 }
 
 // noRoom says why an account has no room: its budget is leased elsewhere in the

@@ -112,6 +112,7 @@ func naive(s *catalog.Snapshot, accounts map[lease.Budget]conformance.State, con
 			t.NicheTargeting > 0 && (!near || distance >= t.NicheTargeting) ||
 			f.DailyCap > 0 && f.DailyCapFrom <= today && price > 0 && (int64(f.DailyCap)-day.Settled < int64(price) || !naiveRoom(day, int64(price))) ||
 			!(viewsNeed > 0 && naiveRoom(views, 1) || clicksNeed > 0 && naiveRoom(clicks, 1)) ||
+			viewsNeed > 0 && views.Awaited && !naiveRoom(views, 1) || clicksNeed > 0 && clicks.Awaited && !naiveRoom(clicks, 1) ||
 			capped && c.Type == catalog.Paid && (earned.Settled >= int64(p.DailyCap) || earned.Left <= 0 || !naiveRoom(earned, int64(price))) {
 			continue
 		}
@@ -223,6 +224,7 @@ func drawCase(t *rapid.T) (*conformance.Case, []conformance.Request) {
 			InFlight: rapid.SampledFrom([]int64{0, 0, 0, 1, limit}).Draw(t, "in flight"),
 			Settled:  rapid.SampledFrom([]int64{0, 0, 1, limit / 2, limit}).Draw(t, "settled"),
 			Rho:      rapid.SampledFrom([]uint32{0, 1_000_000, 500_000, 1000}).Draw(t, "rho"),
+			Awaited:  rapid.Bool().Draw(t, "awaited"),
 		}
 	}
 	for i, slug := range slugs {

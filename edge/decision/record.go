@@ -78,7 +78,8 @@ type Balance struct {
 	Settled   int64        `json:"settled"`
 	Rho       uint32       `json:"rate_millionths"`
 	Elsewhere bool         `json:"elsewhere"`
-	Held      bool         `json:"held,omitempty"` // by pacing
+	Held      bool         `json:"held,omitempty"`    // by pacing
+	Awaited   bool         `json:"awaited,omitempty"` // more is to be leased
 }
 
 // Said is what a switch was set to.
@@ -140,7 +141,7 @@ func (rec *Record) read(c *Catalog, set *Candidates, p *Publisher, day catalog.D
 	}
 	add := func(b lease.Budget, a *Account) {
 		if a != nil {
-			rec.Accounts = append(rec.Accounts, Balance{b, a.Left.Load(), a.InFlight.Load(), a.Settled.Load(), a.Rho.Load(), a.Elsewhere.Load(), a.Held.Load()})
+			rec.Accounts = append(rec.Accounts, Balance{b, a.Left.Load(), a.InFlight.Load(), a.Settled.Load(), a.Rho.Load(), a.Elsewhere.Load(), a.Held.Load(), a.Awaited.Load()})
 		}
 	}
 	for _, position := range set.list.positions {
@@ -294,6 +295,7 @@ func (rec *Record) books() *recorded {
 		a.Rho.Store(x.Rho)
 		a.Elsewhere.Store(x.Elsewhere)
 		a.Held.Store(x.Held)
+		a.Awaited.Store(x.Awaited)
 	}
 	for _, x := range rec.Switches {
 		b.Switch(x.Flight).Set(x.State, x.Version)

@@ -201,6 +201,7 @@ func (a *account) refresh(t lease.Totals, now int64, stopped, alone bool) {
 		credit = a.let(t, settled, rho, now, alone)
 		a.credit = credit
 	}
+	awaited := (a.known.Limit == 0 || a.known.Unleased >= a.unit()) && !a.away
 	offers := rho // what an offer counts in Room
 	if a.endgame(t) {
 		offers = lease.Full
@@ -215,19 +216,20 @@ func (a *account) refresh(t lease.Totals, now int64, stopped, alone bool) {
 	if p := a.plan; p != nil && p.paid && stopped || a.away {
 		left, held = 0, false
 	}
-	a.show(max(left, 0), settled, uint32(offers), held)
+	a.show(max(left, 0), settled, uint32(offers), held, awaited && !held)
 }
 
 // show lets deciding know, which is told as seldom as possible: it would have to
 // look again.
-func (a *account) show(left, settled int64, rho uint32, held bool) {
-	if a.Left.Load() == left && a.Settled.Load() == settled && a.Rho.Load() == rho && a.Held.Load() == held {
+func (a *account) show(left, settled int64, rho uint32, held, awaited bool) {
+	if a.Left.Load() == left && a.Settled.Load() == settled && a.Rho.Load() == rho && a.Held.Load() == held && a.Awaited.Load() == awaited {
 		return
 	}
 	a.Left.Store(left)
 	a.Settled.Store(settled)
 	a.Rho.Store(rho)
 	a.Held.Store(held)
+	a.Awaited.Store(awaited)
 	a.Changed()
 }
 

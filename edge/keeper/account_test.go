@@ -2,6 +2,7 @@ package keeper_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -290,6 +291,69 @@ func TestRefundedIsDeliveredAgain(t *testing.T) {
 	}
 	if n := deliver(); n != 30 || settled() != 200 {
 		t.Errorf("%d billed again and %d delivered, want 30 and 200", n, settled())
+	}
+	e.healthy()
+}
+
+// The first lease that is asked for is what the plan needs, not a unit: its readers
+// may already be there, and the core away by the next exchange. Accounts are made
+// when a catalog is compiled, a little before it is said what they are for.
+func TestANewFlightAsksForWhatItsPlanNeedsAtOnce(t *testing.T) {
+	e := newEdge(t, faultfs.New(1))
+	e.core.Sell(views, 1_000_000)
+	e.core.Sell(clicks, 1_000_000)
+	e.start()
+	defer e.stop()
+	e.exchange(false)
+	e.Account(clicks)
+	if err := e.Tick(e.clock.Now().UnixMilli()); err != nil {
+		t.Fatal(err)
+	}
+	e.clock.pass(300 * time.Millisecond)
+	if err := e.useCatalog(2, true); err != nil {
+		t.Fatal(err)
+	}
+	req, err := e.Prepare(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants := req.GetSide().GetWants()
+	i := slices.IndexFunc(wants, func(w *wire.Want) bool { return lease.Budget(w.GetBudget()) == clicks })
+	// 1 000 000 in 32 days, of which one is over, for the four hours that a lease lasts.
+	const least = 1_000_000 * 4 / (32 * 24)
+	if i < 0 || wants[i].GetTarget() < least {
+		t.Errorf("of clicks it wants %v, expected at least %d", wants, least)
+	}
+	e.healthy()
+}
+
+// Deciding is told whether what a lease lacks is on its way: while the core has some
+// left, or was not heard yet.
+func TestWhatTheCoreStillHasIsAwaited(t *testing.T) {
+	e := newEdge(t, faultfs.New(1))
+	e.core.Sell(views, 1_000_000)
+	e.start()
+	defer e.stop()
+	awaited := func() bool { return e.Account(views).Awaited.Load() }
+	if !awaited() {
+		t.Error("before the core was heard nothing is awaited")
+	}
+	e.exchange(false)
+	if !awaited() {
+		t.Error("nothing is awaited although the core has some left")
+	}
+	e.core.Do(func() {
+		b := e.core.Budgets[views]
+		b.Limit, b.Unleased = b.Limit-b.Unleased, 0
+	})
+	e.view(e.mustOffer())
+	e.exchange(false)
+	e.exchange(false)
+	if err := e.Tick(e.clock.Now().UnixMilli()); err != nil {
+		t.Fatal(err)
+	}
+	if awaited() {
+		t.Error("something is awaited although the core has nothing left")
 	}
 	e.healthy()
 }

@@ -73,7 +73,7 @@ func (k *Keeper) refresh(a *account, now int64) {
 		t, _ = b.st.Lease(a.budget)
 	}
 	a.expire(now - a.life(t, &k.delay))
-	if now-a.looked >= 1000 || now < a.looked {
+	if now-a.looked >= 1000 || now < a.looked || !a.begun && a.plan != nil {
 		a.looked = now
 		a.measure(t, now, k.cfg.MaxOffline)
 	}

@@ -23,13 +23,13 @@ func TestSampledRefusals(t *testing.T) {
 	for range 9 {
 		w.offer(ask1)
 	}
-	w.clock.Add(sampleEvery)
+	w.clock.Add(samplePause) // however long this machine took for the sample before
 	w.get(decisionPath + "?publisher=open&div_ids=a&ad_types=text-v1")
 	if got, want := refusals(), "map[1/ad_type:10 2/ad_type:1 2/include_keywords:10 3/ad_type:1 3/include_countries:10 4/ad_type:1 4/include_domains:10 5/ad_type:10 6/not_live:11]"; got != want {
 		t.Errorf("after ten more: %s, want %s", got, want)
 	}
 	w.offer(ask1 + "&force_ad=ad-views")
-	w.clock.Add(sampleEvery)
+	w.clock.Add(samplePause)
 	before := refusals()
 	w.get(decisionPath + "?" + ask1 + "&placement_index=1")
 	w.get(decisionPath+"?publisher=desktop&div_ids=a&ad_types=image-v1", "User-Agent", phone)

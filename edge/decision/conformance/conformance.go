@@ -30,9 +30,9 @@ type Case struct {
 
 // State is what an account holds.
 type State struct {
-	Left, InFlight, Settled int64
-	Rho                     uint32
-	Elsewhere, Held         bool
+	Left, InFlight, Settled  int64
+	Rho                      uint32
+	Elsewhere, Held, Awaited bool
 }
 
 // Control is what was said about a flight after the catalog was published.
@@ -108,6 +108,7 @@ func (c *Case) Books() decision.Books {
 		a.Rho.Store(state.Rho)
 		a.Elsewhere.Store(state.Elsewhere)
 		a.Held.Store(state.Held)
+		a.Awaited.Store(state.Awaited)
 	}
 	for flight, control := range c.Controls {
 		b.Switch(flight).Set(control.State, control.Version)

@@ -430,6 +430,10 @@ func (b *flight) setAccounts(key, value string) (known bool, err error) {
 		a.Left, a.leftSaid, a.Elsewhere = 0, true, n > 0
 	case "held":
 		a.Left, a.leftSaid, a.Held = 0, true, n > 0
+	case "awaited":
+		if a.Awaited = n > 0; !a.leftSaid {
+			a.Left, a.leftSaid = 0, true
+		}
 	case "flying":
 		a.InFlight = n
 	case "rate":
