@@ -141,15 +141,15 @@ func (n *node) flip() {
 	for _, dir := range slices.Sorted(maps.Keys(n.disk.known)) {
 		names, _ := n.disk.Names(dir)
 		for _, name := range names {
-			size := 0
-			if b, ok := n.disk.Content(dir + "/" + name); ok {
-				size = len(b)
-			}
-			if strings.HasPrefix(name, "seg-") && size > 0 && n.w.chance(0.5) {
+			b, _ := n.disk.Content(dir + "/" + name)
+			if strings.HasPrefix(name, "seg-") && len(b) > 0 && n.w.chance(0.5) {
 				n.w.say("flip", "%s %s/%s", n.name, dir, name)
-				h := n.disk.known[dir]
-				h.gone, h.flipped, n.damaged, n.harmed = true, true, true, n.w.now
-				_ = n.disk.Flip(dir+"/"+name, n.w.rng.Int64N(int64(size)), uint(n.w.rng.IntN(8)))
+				h, at := n.disk.known[dir], n.w.rng.Int64N(int64(len(b)))
+				h.gone, n.damaged, n.harmed = true, true, n.w.now
+				if g, ok := groupAt(b, int(at)); ok {
+					h.flipped = append(h.flipped, g)
+				}
+				_ = n.disk.Flip(dir+"/"+name, at, uint(n.w.rng.IntN(8)))
 				return
 			}
 		}

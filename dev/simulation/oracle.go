@@ -25,8 +25,10 @@ type oracle struct {
 	foreign   map[ledger.EventKey][]place
 	keys      map[ledger.EventKey]holder.Verdict // answered as taken
 	promised  map[ledger.EventKey]promise        // of these, what two disks had
-	copied    map[uint32]uint64                  // how far peers have said that they keep a holder's journal
-	waited    map[uint32]uint64                  // and how far its node has waited for that, or was alone
+	kept      map[uint32]uint64                  // how far peers keep a holder's journal
+	copied    map[uint32]uint64                  // how far they have said so
+	waited    map[uint32]uint64                  // how far its node has waited for that, or was alone
+	single    map[uint32]uint64                  // how far it was alone, and no peer had said so
 
 	holders map[uint32]standing // of the core, when it was last checked
 	budgets map[lease.Budget]ledger.Budget
@@ -69,12 +71,12 @@ type history struct {
 
 	rewritten bool // its open segment was copied, and the copy is not durable yet
 
-	checkpoint uint64 // position of the newest durable one
-	answered   uint64 // the highest position that somebody was answered for
-	gone       bool   // its disk is lost
-	alone      bool   // so that no other disk of its region had all of it then
-	rolled     bool   // its disk was rolled back
-	flipped    bool   // a bit of it was
+	checkpoint uint64  // position of the newest durable one
+	answered   uint64  // the highest position that somebody was answered for
+	gone       bool    // its disk is lost
+	alone      bool    // so that no other disk of its region had all of it then
+	rolled     bool    // its disk was rolled back
+	flipped    []group // those with a bit that was turned over
 	judged     map[ledger.EventKey]uint64
 	held       map[ledger.EventKey]uint64 // clicks that came before their views; also those judged since
 	floors     map[uint64]uint64          // of every boot that began
@@ -87,6 +89,9 @@ type history struct {
 	forks      []fork                        // what it held when its disk was rolled back
 	seals      map[string]int                // commit hash of each batch sent → the fork it belongs to
 }
+
+// group is the records that a journal made durable together.
+type group struct{ first, last uint64 }
 
 // fork is a past that a rolled-back disk does not remember.
 type fork struct {
@@ -149,7 +154,7 @@ func newOracle(w *World) *oracle {
 	return &oracle{
 		holders: map[uint32]standing{}, budgets: map[lease.Budget]ledger.Budget{}, leases: map[ledger.LeaseKey]ledger.Lease{}, moved: map[uint32]bool{}, sums: map[lease.Budget]sums{},
 		w: w, histories: map[uint32]*history{}, offers: map[uint64][]int64{}, gaveUp: map[ledger.Verdict]bool{}, foreign: map[ledger.EventKey][]place{},
-		keys: map[ledger.EventKey]holder.Verdict{}, promised: map[ledger.EventKey]promise{}, copied: map[uint32]uint64{}, waited: map[uint32]uint64{}, ceiling: map[lease.Budget]int64{},
+		keys: map[ledger.EventKey]holder.Verdict{}, promised: map[ledger.EventKey]promise{}, kept: map[uint32]uint64{}, copied: map[uint32]uint64{}, waited: map[uint32]uint64{}, single: map[uint32]uint64{}, ceiling: map[lease.Budget]int64{},
 		most: map[lease.Budget]int64{}, granted: map[ledger.LeaseKey]int64{},
 	}
 }
@@ -380,7 +385,8 @@ func (h *history) cut(pos uint64) {
 	if pos > uint64(len(h.recs)) {
 		w.fail("I6", "%s: the journal of holder %d ends at %d, it was given %d records", h.n.name, h.holder, pos, len(h.recs))
 	}
-	if pos < h.durable && h.flipped {
+	if slices.Contains(h.flipped, group{pos + 1, h.durable}) {
+		w.count["flipped where it looks torn"]++
 		h.fork() // a past that the disk does not remember, as after a rollback
 	}
 	if pos < h.durable {
@@ -388,6 +394,10 @@ func (h *history) cut(pos uint64) {
 	}
 	if lost := uint64(len(h.recs)) - pos; lost > 0 {
 		w.say("tail-lost", "holder %d: %d records", h.holder, lost)
+		h.o.kept[h.holder] = min(h.o.kept[h.holder], pos) // what peers have beyond it is of another past
+		h.o.copied[h.holder] = min(h.o.copied[h.holder], pos)
+		h.o.waited[h.holder] = min(h.o.waited[h.holder], pos)
+		h.o.single[h.holder] = min(h.o.single[h.holder], pos)
 		h.forget(pos)
 	}
 }
@@ -484,6 +494,9 @@ func (o *oracle) said(n *node, r *wire.SyncRequest) {
 	c := batch.GetSeal()
 	if c.GetPosition() > h.durable || len(c.GetHash()) == 0 {
 		o.w.fail("I5", "%s sends %s, durable is %d", n.name, exchange.Describe(c), h.durable)
+	}
+	if o.w.plan.copies && c.GetPosition() > o.waited[h.holder] {
+		o.w.fail("I5", "%s sends %s, and has waited for a second disk up to %d", n.name, exchange.Describe(c), o.waited[h.holder])
 	}
 	sum := fnv.New64a()
 	_, _ = sum.Write(marshal(batch))
@@ -995,18 +1008,19 @@ func (h *history) refuses(key ledger.EventKey) bool {
 }
 
 // heldAlone says that a click had waited for its view, that its holder was alone
-// when its disk was lost, and that it had told the core of more than any copy
-// reaches, but not of the click's verdict, if there was one: no batch tells of the
-// click, and the copy that had it is worth nothing.
+// when it told the core of more than any copy reaches, and when its disk was lost,
+// and that it never told of the click's verdict, if there was one: no batch tells of
+// the click, and the copies that had it are worth nothing. One that was handed in
+// for all that has brought the click, too.
 func (o *oracle) heldAlone(home *history, key ledger.EventKey) bool {
-	cursor := o.w.core.mem.Holders[home.holder].Position
-	judged := home.judged[key]
-	told := judged > 0 && judged <= cursor
-	alone := home.alone && home.held[key] > 0 && !told && o.copied[home.holder] < cursor
-	if alone {
-		o.w.count["held alone, and lost with a disk"]++
+	at := o.w.core.mem.Holders[home.holder]
+	told := home.judged[key] > 0 && home.judged[key] <= at.Position
+	alone := home.alone && at.Position <= o.single[home.holder] && o.kept[home.holder] < at.Position && !at.HandedIn
+	if !alone || told || home.held[key] == 0 {
+		return false
 	}
-	return alone
+	o.w.count["held alone, and lost with a disk"]++
+	return true
 }
 
 // keepers are the holders whose journals had the event.

@@ -116,21 +116,31 @@ func (c *copies) Wait(_ context.Context, j *journal.Journal, pos journal.Positio
 // Follow and Append are replica.Caller.
 
 func (c *copies) Follow(_ context.Context, p replica.Peer, r *wire.FollowRequest) (*wire.FollowResponse, error) {
-	return askPeer(c.n, p, r, (*replica.Store).Follow)
+	return askPeer(c.n, p, r, func(to *node, r *wire.FollowRequest) (*wire.FollowResponse, error) {
+		return to.copies.store.Follow(context.Background(), r)
+	})
 }
 
 func (c *copies) Append(_ context.Context, p replica.Peer, r *wire.AppendRequest) (*wire.AppendResponse, error) {
-	answer, err := askPeer(c.n, p, r, (*replica.Store).Append)
+	books, life := c.n.w.books, c.n.life
+	answer, err := askPeer(c.n, p, r, func(to *node, r *wire.AppendRequest) (*wire.AppendResponse, error) {
+		answer, err := to.copies.store.Append(context.Background(), r)
+		// What an earlier process left on its way may be of another past.
+		if err == nil && answer.GetTaken() && c.n.life == life {
+			books.kept[r.GetHolder()] = max(books.kept[r.GetHolder()], answer.GetAt().GetPosition())
+		}
+		return answer, err
+	})
 	if err == nil {
 		c.n.w.count["copied"]++
 	}
 	if err == nil && answer.GetTaken() {
-		c.n.w.books.copied[r.GetHolder()] = max(c.n.w.books.copied[r.GetHolder()], answer.GetAt().GetPosition())
+		books.copied[r.GetHolder()] = max(books.copied[r.GetHolder()], answer.GetAt().GetPosition())
 	}
 	return answer, err
 }
 
-func askPeer[Q, R proto.Message](n *node, p replica.Peer, request Q, serve func(*replica.Store, context.Context, Q) (R, error)) (reply R, err error) {
+func askPeer[Q, R proto.Message](n *node, p replica.Peer, request Q, serve func(*node, Q) (R, error)) (reply R, err error) {
 	w, r := n.w, n.w.running
 	i := slices.IndexFunc(w.nodes, func(m *node) bool { return m.name == p.Name })
 	to, sent, over := w.nodes[i], marshal(request), false
@@ -142,7 +152,7 @@ func askPeer[Q, R proto.Message](n *node, p replica.Peer, request Q, serve func(
 		to.run(func() {
 			q := request.ProtoReflect().New().Interface().(Q)
 			unmarshal(w, sent, q)
-			got, fault := serve(to.copies.store, context.Background(), q)
+			got, fault := serve(to, q)
 			if errors.Is(fault, faultfs.ErrPower) {
 				to.exit("copy", fault)
 			}
@@ -310,6 +320,9 @@ func (o *oracle) covered(n *node, pos uint64) {
 	}
 	if !n.isAlone() && pos > o.copied[id] && !o.isLost(id) {
 		o.w.fail("I5", "%s: position %d is covered, the peers of holder %d have up to %d", n.name, pos, id, o.copied[id])
+	}
+	if pos > o.copied[id] {
+		o.single[id] = max(o.single[id], pos)
 	}
 	o.waited[id] = max(o.waited[id], pos)
 }

@@ -166,6 +166,26 @@ func (f *tapped) frames(b []byte, each func(first uint64, recs [][]byte)) {
 	}
 }
 
+// groupAt is the group of a segment that a byte belongs to, if it belongs to one.
+func groupAt(segment []byte, at int) (g group, ok bool) {
+	for start := sector; start+frameHeader <= len(segment) && start <= at; {
+		b := segment[start:]
+		n, last := int(binary.BigEndian.Uint32(b[4:])), binary.BigEndian.Uint64(b[8:])
+		if n == 0 || frameHeader+n > len(b) || last <= g.last { // nothing, or what was there before
+			break
+		}
+		g = group{last + 1, last}
+		for body := b[frameHeader : frameHeader+n]; len(body) >= 4; g.first-- {
+			body = body[min(len(body), 4+int(binary.BigEndian.Uint32(body))):]
+		}
+		if at < start+frameHeader+n {
+			return g, true
+		}
+		start += (frameHeader + n + sector - 1) / sector * sector
+	}
+	return group{}, false
+}
+
 // Sync implements journal.File.
 func (f *tapped) Sync() error {
 	err := f.File.Sync()
