@@ -40,6 +40,9 @@ func (w *World) fault(n *node) {
 		disk := n.disk
 		disk.Limit(disk.Used() + room)
 		w.after(long, func() { disk.Limit(0) })
+	case w.plan.copies && x < 20: // its last group goes to the peer, and to half a disk
+		w.say("arm", "%s torn write", n.name)
+		n.disk.torn = true
 	case x < 14:
 		if n.up {
 			n.die("killed", false)
