@@ -219,7 +219,7 @@ var diagnoses = map[string]string{
 	"niche_targeting":             "The page is not near enough to the advertiser, or its distance is not known.",
 	"daily_cap":                   "The flight has spent its daily cap.",
 	"broker":                      "Little remains of the flight, so one node of the region, its broker, holds the region's lease and offers it: this was another node.",
-	"lease":                       "The edge has nothing left to spend of the flight until the core grants it more.",
+	"lease":                       "The edge has nothing left to spend of the flight, or of one of the kinds that it sells, until the core grants it more.",
 	"frequency_cap":               "The reader has seen the flight as often as its frequency cap allows.",
 	"competing":                   "Another ad of the same advertiser is on the page.",
 	"lower_tier":                  "A flight of a higher tier was offered instead.",

@@ -343,6 +343,11 @@ func drawFlight(t *rapid.T, id uint32, today catalog.Day, slugs []string) catalo
 			Days: some(t, "days", "wednesday", "sunday"), NicheTargeting: rapid.SampledFrom([]float64{0, 0, 0, 0.5}).Draw(t, "niche"),
 		},
 	}
+	if rapid.Bool().Draw(t, "for everybody") { // or hardly a request would be filled
+		f.Targeting = catalog.Targeting{}
+		f.StartDate, f.EndDate, f.Live = today-1, today+catalog.Day(rapid.IntRange(0, 3).Draw(t, "last day")), true
+		return f
+	}
 	f.TrafficCap.Countries, f.TrafficFill.Countries = drawnShares(t, "countries", "US", "DE", "JP")
 	f.TrafficCap.GeoRegions, f.TrafficFill.GeoRegions = drawnShares(t, "regions", "am", "eu", "nowhere")
 	f.TrafficCap.Publishers, f.TrafficFill.Publishers = drawnShares(t, "publishers", slugs...)

@@ -850,6 +850,23 @@ func TestCheckpointRecyclesUnderLoad(t *testing.T) {
 	}
 }
 
+// fill appends records of a sector each until the journal is full, and says how many
+// landed and where the last one is.
+func fill(t *testing.T, j *journal.Journal) (landed int, last journal.Position) {
+	t.Helper()
+	for {
+		pos, err := j.Append(bytes.Repeat([]byte("f"), 300))
+		if errors.Is(err, journal.ErrFull) {
+			return landed, last
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustWait(t, j, pos)
+		landed, last = landed+1, pos
+	}
+}
+
 // On a full disk, records land in the spares but the last; then ErrFull. The
 // records of a checkpoint still land behind them, and the checkpoint, written in
 // the room of the last spare, makes room for all.
@@ -861,19 +878,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	fs.Limit(fs.Used() + 100)
-	landed := 0
-	for {
-		pos, err := j.Append(bytes.Repeat([]byte("f"), 300))
-		if errors.Is(err, journal.ErrFull) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		mustWait(t, j, pos)
-		landed++
-	}
-	if landed < 20 || landed > 2*15 {
+	if landed, _ := fill(t, j); landed < 20 || landed > 2*15 {
 		t.Errorf("%d records of a sector landed in two segments of 15", landed)
 	}
 	if j.Err() != nil || j.Free() != 100 || j.Stats().Refused.Load() != 1 || j.Stats().SpareFailures.Load() == 0 {
@@ -917,18 +922,7 @@ func TestOpenOnAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	fs.Limit(fs.Used() + 100)
-	var last journal.Position
-	for {
-		pos, err := j.Append(bytes.Repeat([]byte("f"), 300))
-		if errors.Is(err, journal.ErrFull) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		mustWait(t, j, pos)
-		last = pos
-	}
+	_, last := fill(t, j)
 	fs.Limit(fs.Used()) // nothing at all
 	for _, clean := range []bool{false, true} {
 		if clean {

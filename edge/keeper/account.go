@@ -61,9 +61,10 @@ type account struct {
 	surplus int64 // when it was last looked for something to return
 }
 
-// said is what the core was last told of an account.
+// said is what the core was last told of an account, and by which request.
 type said struct {
 	target, velocity, at int64
+	asked                uint64
 }
 
 // plan is what the catalog says of a budget.

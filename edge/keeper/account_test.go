@@ -242,7 +242,19 @@ func TestIdleLeasesGoBack(t *testing.T) {
 	if held == 0 {
 		t.Fatal("nothing held")
 	}
-	e.ticks(lease.Idle+20*time.Second, true)
+	e.ticks(lease.Idle-time.Second, true)
+	for range 30 {
+		e.clock.pass(time.Second)
+		if _, err := e.Prepare(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		_, got, _ := e.Held()
+		if left := e.Account(views).Left.Load(); left > got {
+			t.Fatalf("%d are offered of %d that are held: what goes back is offered until the next tick", left, got)
+		}
+		e.Unheard()
+		e.exchange(false)
+	}
 	if _, got, _ := e.Held(); got > 1 {
 		t.Errorf("%d of %d still held after five idle minutes", got, held)
 	}
@@ -323,6 +335,36 @@ func TestANewFlightAsksForWhatItsPlanNeedsAtOnce(t *testing.T) {
 	const least = 1_000_000 * 4 / (32 * 24)
 	if i < 0 || wants[i].GetTarget() < least {
 		t.Errorf("of clicks it wants %v, expected at least %d", wants, least)
+	}
+	e.healthy()
+}
+
+// What is wanted, and the demand with it, is said until the core has answered: it
+// divides what is left by what it was told.
+func TestWhatIsWantedIsSaidUntilItIsAnswered(t *testing.T) {
+	e := newEdge(t, faultfs.New(1))
+	e.core.Sell(views, 1_000_000)
+	e.start()
+	defer e.stop()
+	wants := func() int {
+		t.Helper()
+		req, err := e.Prepare(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Unheard()
+		return len(req.GetSide().GetWants())
+	}
+	e.exchange(false)
+	e.clock.pass(lease.Idle + time.Second) // it wants no more than a unit any more
+	for range 3 {
+		if n := wants(); n != 1 {
+			t.Errorf("%d wants, expected the one that nobody has answered", n)
+		}
+	}
+	e.exchange(false)
+	if n := wants(); n != 0 {
+		t.Errorf("%d wants although the core has answered", n)
 	}
 	e.healthy()
 }

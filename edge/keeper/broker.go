@@ -76,6 +76,6 @@ func (k *Keeper) elsewhere(a *account, now int64) bool {
 
 // leave gives back what is leased of a flight that another node of the region
 // offers now, but for what its last offers here may still need.
-func (k *Keeper) leave(b *book, a *account, held int64) error {
-	return k.giveBackAmount(b, a, lease.Recall(held, 0, a.InFlight.Load(), lease.Full))
+func (k *Keeper) leave(b *book, a *account, held, now int64) error {
+	return k.giveBackAmount(b, a, lease.Recall(held, 0, a.InFlight.Load(), lease.Full), now)
 }

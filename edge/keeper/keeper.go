@@ -117,7 +117,9 @@ type Keeper struct {
 	minute   int64 // the last one in which floors were looked at
 	closing  bool  // Drain has ended: the next batch is the last
 	members  members
-	holders  int // that the core last said are open; 0: not known
+	holders  int    // that the core last said are open; 0: not known
+	asked    uint64 // requests so far
+	answered uint64 // the last of them that the core has answered: what was said since may be lost
 	failure  error
 	failed   chan struct{}
 

@@ -157,6 +157,7 @@ func (k *Keeper) Prepare(ctx context.Context) (*wire.SyncRequest, error) {
 		k.mu.Unlock()
 		return nil, ErrUnregistered
 	}
+	k.asked++
 	side := &wire.Side{Alone: k.cfg.Replica != nil && k.cfg.Replica.Alone()}
 	err := k.settleWaiting(b, now)
 	k.mu.Unlock()
@@ -287,10 +288,11 @@ func (k *Keeper) sizePart(b *book, part []*account, wants []*wire.Want, now int6
 			return nil, err
 		}
 		short := d.Held < target-target/10
-		if !short && target == a.said.target || !short && now-a.said.at < sayEvery && near(target, a.said.target) && near(velocity, a.said.velocity) {
+		old := target == a.said.target || now-a.said.at < sayEvery && near(target, a.said.target) && near(velocity, a.said.velocity)
+		if old && !short && a.said.asked <= k.answered {
 			continue
 		}
-		a.said = said{target, velocity, now}
+		a.said = said{target, velocity, now, k.asked}
 		wants = append(wants, &wire.Want{Budget: int64(a.budget), Target: target, VelocityMilli: velocity})
 	}
 	return wants, nil
@@ -328,7 +330,7 @@ func (k *Keeper) giveBack(b *book, a *account, d lease.Demand, target int64, idl
 		every = 0
 	}
 	if a.away {
-		return k.leave(b, a, d.Held)
+		return k.leave(b, a, d.Held, now)
 	}
 	if d.Held == 0 || now-a.surplus < every && now >= a.surplus {
 		return nil
@@ -344,10 +346,11 @@ func (k *Keeper) giveBack(b *book, a *account, d lease.Demand, target int64, idl
 			n = lease.Surplus(d, 0, idle)
 		}
 	}
-	return k.giveBackAmount(b, a, n)
+	return k.giveBackAmount(b, a, n, now)
 }
 
-func (k *Keeper) giveBackAmount(b *book, a *account, n int64) error {
+// giveBackAmount returns n in whole units, which are no longer offered from then on.
+func (k *Keeper) giveBackAmount(b *book, a *account, n, now int64) error {
 	unit := a.unit()
 	if n -= n % unit; n <= 0 {
 		return nil
@@ -355,7 +358,11 @@ func (k *Keeper) giveBackAmount(b *book, a *account, n int64) error {
 	if err := k.check(b.clear()); err != nil {
 		return err
 	}
-	return k.keep(b, b.st.Return(b.buf, a.budget, n))
+	if err := k.keep(b, b.st.Return(b.buf, a.budget, n)); err != nil {
+		return err
+	}
+	k.refresh(a, now)
+	return nil
 }
 
 // seal cuts a batch. mu is held. A full journal has room for the seals that may
@@ -495,6 +502,7 @@ func (k *Keeper) hear(b *book, r *wire.SyncResponse, now int64) (step exchange.S
 	if step.Course != exchange.Proceed || b.st.Closed() {
 		return step, save, nil
 	}
+	k.answered = k.asked
 	if n := r.GetHolders(); n > 0 {
 		k.holders = int(min(n, math.MaxInt32))
 	}
@@ -557,7 +565,7 @@ func (k *Keeper) granted(b *book, id lease.Budget, g *wire.Grant, now int64) err
 	if g.GetRecallTo() >= 0 {
 		t, _ := b.st.Lease(id)
 		n := lease.Recall(t.Available(), g.GetRecallTo(), a.InFlight.Load(), a.rho())
-		if err := k.giveBackAmount(b, a, n); err != nil {
+		if err := k.giveBackAmount(b, a, n, now); err != nil {
 			return err
 		}
 	}
