@@ -39,7 +39,8 @@
 // Answers given by a disk that was then lost, damaged or rolled back are excused
 // from this sum, and counted; they never excuse a debit. Every third seed keeps
 // journals on two disks: then only what a node took alone, or what more than one
-// disk of a region was harmed for, is excused.
+// disk of a region was harmed for, is excused. There machines also lose power with
+// a group on half a disk that has left for the peer.
 //
 // Threads of a process are coroutines: they wait for time, for a message, or in
 // a group commit for the disk (journal.Options.Gather), and only there another

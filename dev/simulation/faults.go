@@ -40,6 +40,9 @@ func (w *World) fault(n *node) {
 		disk := n.disk
 		disk.Limit(disk.Used() + room)
 		w.after(long, func() { disk.Limit(0) })
+	case w.plan.copies && x < 20: // its last group goes to the peer, and to half a disk
+		w.say("arm", "%s torn write", n.name)
+		n.disk.torn = true
 	case x < 14:
 		if n.up {
 			n.die("killed", false)
@@ -160,9 +163,13 @@ func (n *node) flip() {
 // operator's hypervisor may: the worst of disks, one that lies about the past.
 func (n *node) rollBack() {
 	disk, was := n.disk, n.disk.Snapshot()
-	held := map[*history][]entry{}
+	type past struct {
+		recs    []entry
+		durable uint64
+	}
+	held := map[*history]past{}
 	for _, h := range disk.known {
-		held[h] = slices.Clone(h.recs)
+		held[h] = past{slices.Clone(h.recs), h.durable}
 	}
 	n.w.say("snapshot", "%s", n.name)
 	n.w.after(n.w.between(second, 40*second), func() {
@@ -177,7 +184,8 @@ func (n *node) rollBack() {
 		for _, dir := range slices.Sorted(maps.Keys(disk.known)) {
 			h := disk.known[dir]
 			h.fork()
-			h.recall(held[h])
+			h.recall(held[h].recs)
+			h.durable = held[h].durable // a holder that was drained writes nothing more before it speaks
 		}
 		disk.Rollback(was)
 		n.start(n.w.between(second, 20*second))

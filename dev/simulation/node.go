@@ -102,7 +102,11 @@ func (n *node) end(why string, power bool) {
 	for _, h := range n.disk.known {
 		h.alone = h.alone || h.gone && n.alone
 	}
-	n.up, n.k, n.dying, n.idle, n.nudged, n.copies = false, nil, "", nil, false, nil
+	n.up = false
+	if n.copies != nil {
+		n.copies.last()
+	}
+	n.k, n.dying, n.idle, n.nudged, n.copies = nil, "", nil, false, nil
 	n.life++
 	if power {
 		n.disk.Crash()
@@ -173,6 +177,9 @@ func (n *node) main() {
 	}
 	n.k = k
 	if n.copies != nil {
+		if n.w.chance(0.8) { // else it hears a tick later who is there
+			n.members()
+		}
 		n.run(n.copies.bring)
 		n.run(n.copies.handIns)
 	}

@@ -29,6 +29,7 @@ type oracle struct {
 	copied    map[uint32]uint64                  // how far they have said so
 	waited    map[uint32]uint64                  // how far its node has waited for that, or was alone
 	single    map[uint32]uint64                  // how far it was alone, and no peer had said so
+	brought   map[copyOf]map[uint64][]string     // the boundaries that came to a copy: hashes, by position
 
 	holders map[uint32]standing // of the core, when it was last checked
 	budgets map[lease.Budget]ledger.Budget
@@ -154,7 +155,7 @@ func newOracle(w *World) *oracle {
 	return &oracle{
 		holders: map[uint32]standing{}, budgets: map[lease.Budget]ledger.Budget{}, leases: map[ledger.LeaseKey]ledger.Lease{}, moved: map[uint32]bool{}, sums: map[lease.Budget]sums{},
 		w: w, histories: map[uint32]*history{}, offers: map[uint64][]int64{}, gaveUp: map[ledger.Verdict]bool{}, foreign: map[ledger.EventKey][]place{},
-		keys: map[ledger.EventKey]holder.Verdict{}, promised: map[ledger.EventKey]promise{}, kept: map[uint32]uint64{}, copied: map[uint32]uint64{}, waited: map[uint32]uint64{}, single: map[uint32]uint64{}, ceiling: map[lease.Budget]int64{},
+		keys: map[ledger.EventKey]holder.Verdict{}, promised: map[ledger.EventKey]promise{}, kept: map[uint32]uint64{}, copied: map[uint32]uint64{}, waited: map[uint32]uint64{}, single: map[uint32]uint64{}, brought: map[copyOf]map[uint64][]string{}, ceiling: map[lease.Budget]int64{},
 		most: map[lease.Budget]int64{}, granted: map[ledger.LeaseKey]int64{},
 	}
 }

@@ -23,7 +23,8 @@ type copies struct {
 	n     *node
 	line  *replica.Line
 	store *replica.Store
-	wake  func() // the line, while it sleeps
+	wake  func()   // the line, while it sleeps
+	due   *routine // the line's, once it is woken and until it goes on
 }
 
 // openCopies is the process's beginning.
@@ -67,13 +68,21 @@ func (c *copies) bring() {
 		r, woken := w.running, false
 		c.wake = func() {
 			if !woken {
-				woken = true
+				woken, c.due = true, r
 				w.after(0, r.resume)
 			}
 		}
 		w.after(w.beat(), c.wake)
 		w.park()
-		c.wake = nil
+		c.wake, c.due = nil, nil
+	}
+}
+
+// last is the end of the process, which may have come with a group on its way to
+// the disk: it was on its way to the peer, too.
+func (c *copies) last() {
+	if c.due != nil {
+		c.due.resume()
 	}
 }
 
@@ -117,13 +126,18 @@ func (c *copies) Wait(_ context.Context, j *journal.Journal, pos journal.Positio
 
 func (c *copies) Follow(_ context.Context, p replica.Peer, r *wire.FollowRequest) (*wire.FollowResponse, error) {
 	return askPeer(c.n, p, r, func(to *node, r *wire.FollowRequest) (*wire.FollowResponse, error) {
-		return to.copies.store.Follow(context.Background(), r)
+		answer, err := to.copies.store.Follow(context.Background(), r)
+		if err == nil {
+			to.w.books.follows(copyOf{to.disk, r.GetHolder(), string(r.GetJournal())}, r.GetEnd(), answer.GetAt())
+		}
+		return answer, err
 	})
 }
 
 func (c *copies) Append(_ context.Context, p replica.Peer, r *wire.AppendRequest) (*wire.AppendResponse, error) {
 	books, life := c.n.w.books, c.n.life
 	answer, err := askPeer(c.n, p, r, func(to *node, r *wire.AppendRequest) (*wire.AppendResponse, error) {
+		books.brings(copyOf{to.disk, r.GetHolder(), string(r.GetJournal())}, r)
 		answer, err := to.copies.store.Append(context.Background(), r)
 		// What an earlier process left on its way may be of another past.
 		if err == nil && answer.GetTaken() && c.n.life == life {
@@ -287,6 +301,44 @@ func (c *core) handInBy(r *wire.HandInRequest, by uint32, reply func(*wire.HandI
 		c.w.say("handin-refused", "holder %d by holder %d: %v", r.GetHolder(), by, err)
 	default:
 		reply(answer)
+	}
+}
+
+// copyOf is a journal as one disk of its region has it.
+type copyOf struct {
+	disk    *tap
+	holder  uint32
+	journal string
+}
+
+// brings is told of what comes to a copy, taken or not.
+func (o *oracle) brings(c copyOf, r *wire.AppendRequest) {
+	had := o.brought[c]
+	if had == nil {
+		had = map[uint64][]string{}
+		o.brought[c] = had
+	}
+	add := func(b *wire.Boundary) {
+		if hash := string(b.GetHash()); !slices.Contains(had[b.GetPosition()], hash) {
+			had[b.GetPosition()] = append(had[b.GetPosition()], hash)
+		}
+	}
+	for _, f := range r.GetFrames() {
+		add(f.GetEnd())
+	}
+	if r.GetCheckpoint() != nil {
+		add(r.GetCheckpoint().GetAt())
+	}
+}
+
+// follows holds what a peer says that its copy has against what was ever brought to it.
+func (o *oracle) follows(c copyOf, end, at *wire.Boundary) {
+	had := o.brought[c]
+	if list := had[end.GetPosition()]; at != nil && len(list) > 0 && !slices.Contains(list, string(end.GetHash())) {
+		o.w.count["followed by another past"]++
+	}
+	if at != nil && !slices.Contains(had[at.GetPosition()], string(at.GetHash())) {
+		o.w.fail("I5", "%s says that its copy of holder %d has the boundary %x at %d, which nobody has brought", c.disk.n.name, c.holder, at.GetHash(), at.GetPosition())
 	}
 }
 

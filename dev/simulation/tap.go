@@ -20,6 +20,7 @@ type tap struct {
 	n     *node
 	known map[string]*history // by the journal's directory
 	files map[string]*tapped  // as last opened, by the names that they have now
+	torn  bool                // the machine loses power in the next write of the journal
 }
 
 type tapped struct {
@@ -133,6 +134,10 @@ func (f *tapped) WriteAt(b []byte, at int64) (int, error) {
 	switch {
 	case f.h != nil && at >= sector:
 		f.frames(b, f.h.written)
+		if f.t.torn {
+			f.t.torn = false
+			f.t.CutAt(faultfs.Write, 1)
+		}
 	case path.Base(f.name) == "rewrite.tmp" && !isCopy(f.name): // what of the open segment has survived
 		last := uint64(0)
 		f.frames(b[min(sector, len(b)):], func(first uint64, recs [][]byte) {
