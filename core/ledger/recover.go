@@ -53,6 +53,7 @@ const (
 type RecoveredBudget struct {
 	Before, After Budget // Before.ID 0: the core had forgotten it
 	Over          int64  // by how much what all say goes beyond the limit
+	Refunded      int64  // of Over, what was spent already: it is given back
 	Heard         int64  // settled outside every lease that is known, which holders had heard of
 }
 
@@ -169,14 +170,13 @@ type planner struct {
 	now int64
 	out *Recovery
 
-	said    map[uint32]*wire.Statement // of the holders whose account is rebuilt
-	changed map[uint32]bool            // holders
-	fresh   map[uint32]bool            // those that are made anew
-	leases  map[LeaseKey]bool          // true: new
-	was     map[LeaseKey]lease.Totals  // before
-	budgets map[lease.Budget]*Budget   // as they were, of those that change
-	over    map[lease.Budget]int64
-	heard   map[lease.Budget]int64
+	said                  map[uint32]*wire.Statement // of the holders whose account is rebuilt
+	changed               map[uint32]bool            // holders
+	fresh                 map[uint32]bool            // those that are made anew
+	leases                map[LeaseKey]bool          // true: new
+	was                   map[LeaseKey]lease.Totals  // before
+	budgets               map[lease.Budget]*Budget   // as they were, of those that change
+	over, refunded, heard map[lease.Budget]int64
 }
 
 func plan(all *Everything, o RecoverOptions, now int64) *Recovery {
@@ -187,7 +187,7 @@ func plan(all *Everything, o RecoverOptions, now int64) *Recovery {
 		}},
 		said: map[uint32]*wire.Statement{}, changed: map[uint32]bool{}, fresh: map[uint32]bool{},
 		leases: map[LeaseKey]bool{}, was: map[LeaseKey]lease.Totals{},
-		budgets: map[lease.Budget]*Budget{}, over: map[lease.Budget]int64{}, heard: map[lease.Budget]int64{},
+		budgets: map[lease.Budget]*Budget{}, over: map[lease.Budget]int64{}, refunded: map[lease.Budget]int64{}, heard: map[lease.Budget]int64{},
 	}
 	if all.Forgotten == "" {
 		return p.out
@@ -392,6 +392,11 @@ func (p *planner) balanceOne(b *Budget, leases []*Lease, heard int64) {
 		p.over[b.ID] = over
 		out -= p.cut(b, leases, over)
 	}
+	// What was given away twice and is spent was billed twice: nobody pays for it.
+	if twice := spent + b.Judged - most; twice > 0 {
+		b.Refunded += twice
+		p.refunded[b.ID] = twice
+	}
 	b.Settled, b.Outstanding, b.Velocity = spent+b.Judged, out, velocity
 	b.Limit = max(b.Asked, b.Settled+b.Outstanding-b.Refunded)
 	b.Unleased = b.Limit + b.Refunded - b.Settled - b.Outstanding
@@ -547,7 +552,10 @@ func (p *planner) finish() {
 	}
 	for _, id := range slices.Sorted(maps.Keys(p.budgets)) {
 		before, after := p.budgets[id], p.Budgets[id]
-		p.out.Budgets = append(p.out.Budgets, RecoveredBudget{Before: *before, After: *after, Over: p.over[id], Heard: p.heard[id]})
+		p.out.Budgets = append(p.out.Budgets, RecoveredBudget{Before: *before, After: *after, Over: p.over[id], Refunded: p.refunded[id], Heard: p.heard[id]})
+		if n := p.refunded[id]; n > 0 && !id.Micros() {
+			b.Refunds = append(b.Refunds, BudgetRefund{id, n})
+		}
 		if before.ID == 0 {
 			b.NewBudgets = append(b.NewBudgets, after)
 		} else {

@@ -314,6 +314,12 @@ type Everything struct {
 // Price is what one event of a flight costs, in micros.
 type Price struct{ View, Click int64 }
 
+// BudgetRefund is a number of events of a budget that are given back.
+type BudgetRefund struct {
+	Budget lease.Budget
+	Units  int64
+}
+
 // Rebuilt is what a recovery writes. Rows are those of Everything.
 type Rebuilt struct {
 	At         int64     // unix milliseconds; no stamp until then proves anything any more
@@ -324,6 +330,7 @@ type Rebuilt struct {
 	NewLeases  []*Lease
 	Leases     []*Lease
 	Rollups    map[RollupKey]Counts
+	Refunds    []BudgetRefund // that are in the Budgets, for those who account for them
 	Keys       []*wire.TokenKey
 	Controls   []*wire.Control // that operators gave and the core forgot; of flights that exist
 	// Renumber lists homes whose waiting events get numbers above their

@@ -127,6 +127,9 @@ func (t *ledgerTx) Rebuild(ctx context.Context, r *ledger.Rebuilt) error {
 	writeLeases(batch, "update_leases", r.Leases)
 	writeLeases(batch, "insert_leases", r.NewLeases)
 	writeRollups(batch, &ledger.Changes{Rollups: r.Rollups, At: r.At})
+	for _, f := range r.Refunds {
+		batch.Queue(statement("rebuild_refund"), int32(f.Budget.Owner()), int16(f.Budget.Kind()), f.Units)
+	}
 	if len(r.Renumber) > 0 {
 		batch.Queue(statement("rebuild_foreign"), ids(r.Renumber))
 	}

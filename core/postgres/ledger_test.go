@@ -106,6 +106,11 @@ func ledgerFixture(t testing.TB) ledgertest.Fixture {
 		exec(`INSERT INTO flights (id, slug, name, campaign, live, start_date, end_date) OVERRIDING SYSTEM VALUE
 			VALUES ($1::integer, 'f' || $1::integer, 'f', 1, true, '2026-01-01', '2026-12-31') ON CONFLICT DO NOTHING`, int32(id))
 	}
+	sold := func(id lease.Budget) {
+		if !id.Micros() {
+			flight(id.Owner())
+		}
+	}
 	exec(`UPDATE ledger SET stamp_key = $1`, ledger.MemoryStampKey)
 	reset := func() {
 		exec(`TRUNCATE budgets, holders, leases, windows, foreign_events, rollups, topic_counts, flight_totals, decision_counts, refusals, receipts, token_keys,
@@ -116,6 +121,9 @@ func ledgerFixture(t testing.TB) ledgertest.Fixture {
 	return ledgertest.Fixture{
 		Restore: func(was ledger.Truth) {
 			reset()
+			for id := range was.Budgets {
+				sold(id)
+			}
 			if err := db.Ledger().Update(t.Context(), func(tx ledger.Tx) error { return tx.Rebuild(t.Context(), rebuilt(was)) }); err != nil {
 				t.Fatal(err)
 			}
@@ -130,6 +138,7 @@ func ledgerFixture(t testing.TB) ledgertest.Fixture {
 		},
 		Store: db.Ledger(),
 		SetBudget: func(id lease.Budget, asked int64) {
+			sold(id)
 			if err := db.InTx(t.Context(), func(tx pgx.Tx) error { return db.SetBudget(t.Context(), tx, id, asked) }); err != nil {
 				t.Fatal(err)
 			}

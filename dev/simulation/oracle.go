@@ -661,8 +661,8 @@ func (o *oracle) check() {
 		if !o.w.restored {
 			o.most[id] = max(o.most[id], o.ceiling[id])
 		}
-		if o.w.begun && b.Settled-b.Refunded > max(o.most[id], b.Asked) {
-			o.w.fail("I10", "budget %x: settled %d after a recovery, never sold more than %d", int64(id), b.Settled, o.most[id])
+		if o.w.restored && b.Settled-b.Refunded > max(o.most[id], b.Asked) {
+			o.w.fail("I10", "budget %x: settled %d and %d of it refunded after a restore, never sold more than %d", int64(id), b.Settled, b.Refunded, o.most[id])
 		}
 		if b.Settled-b.Refunded > o.ceiling[id] {
 			o.w.fail("I10", "budget %x: settled %d of %d", int64(id), b.Settled, o.ceiling[id])

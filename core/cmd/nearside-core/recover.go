@@ -59,6 +59,8 @@ func printRecovery(w io.Writer, r *ledger.Recovery) error {
 	for _, b := range r.Budgets {
 		remark := ""
 		switch {
+		case b.Refunded > 0:
+			remark = fmt.Sprintf("what all hold is %d beyond the limit: %d are spent, and refunded; the rest is cut from fenced holders", b.Over, b.Refunded)
 		case b.Over > 0:
 			remark = fmt.Sprintf("what all hold is %d beyond the limit: it is cut from fenced holders", b.Over)
 		case b.Heard > 0:

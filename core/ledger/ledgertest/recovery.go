@@ -321,6 +321,42 @@ func recoversOver(w *World) {
 	equal(w, "unbilled", end.Totals[1].UnbilledViews, 2)
 }
 
+// What was given away twice and is spent, too, is given back: nobody is charged for
+// more than was sold.
+func recoversTwice(w *World) {
+	w.SetBudget(views, 100)
+	a, b := w.Join("us", "a"), w.Join("eu", "b")
+	w.SyncAll(a, b)
+	past(w, func() {
+		for range 5 {
+			a.Want(views, 90, 1000)
+			a.Sync()
+		}
+		delete(a.wants, views)
+		a.Spend(views, 60)
+		a.Sync()
+	})
+	for range 8 {
+		b.Want(views, 80, 1000)
+		b.Sync() // of what the core takes to be there
+	}
+	delete(b.wants, views)
+	b.Spend(views, 70)
+	a.Sync()
+	a.State(true)
+	b.Sync()
+	b.State(true)
+	r := apply(w, ledger.RecoverOptions{})
+	equal(w, "over", r.Budgets[0].Over, 70)
+	equal(w, "of that spent", r.Budgets[0].Refunded, 30)
+	now := w.Dump().Budgets[views]
+	equal(w, "settled", now.Settled, 130)
+	equal(w, "refunded", now.Refunded, 30)
+	equal(w, "the limit", now.Limit, 100)
+	equal(w, "outstanding", now.Outstanding, 0)
+	equal(w, "unleased", now.Unleased, 0)
+}
+
 func recoversWithout(w *World) {
 	w.SetBudget(views, 100)
 	a, b := w.Join("us", "a"), w.Join("eu", "b")

@@ -44,6 +44,7 @@ func Run(t *testing.T, open func(t testing.TB) Fixture) {
 		"recovery in the middle of a batch":                      recoversPending,
 		"recovery of a holder that was forgotten as such":        recoversHolder,
 		"recovery of what was given away twice":                  recoversOver,
+		"recovery of what was sold twice":                        recoversTwice,
 		"recovery without a holder":                              recoversWithout,
 		"recovery of what gone holders settled":                  recoversHeard,
 		"recovery of what a closed one may still bring":          recoversHeardOfClosed,
