@@ -170,12 +170,13 @@ type planner struct {
 	now int64
 	out *Recovery
 
-	said                  map[uint32]*wire.Statement // of the holders whose account is rebuilt
-	changed               map[uint32]bool            // holders
-	fresh                 map[uint32]bool            // those that are made anew
-	leases                map[LeaseKey]bool          // true: new
-	was                   map[LeaseKey]lease.Totals  // before
-	budgets               map[lease.Budget]*Budget   // as they were, of those that change
+	said    map[uint32]*wire.Statement // of the holders whose account is rebuilt
+	changed map[uint32]bool            // holders
+	fresh   map[uint32]bool            // those that are made anew
+	leases  map[LeaseKey]bool          // true: new
+	was     map[LeaseKey]lease.Totals  // before
+	budgets map[lease.Budget]*Budget   // as they were, of those that change
+
 	over, refunded, heard map[lease.Budget]int64
 }
 
