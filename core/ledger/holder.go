@@ -82,6 +82,15 @@ func (h *Holder) mayHandIn() bool {
 	return h.Recovered != told && (h.State == Fenced || h.State == Closed && !h.Retired && h.Reason != drained)
 }
 
+// toldBeyond is the last batch of which a statement has told, where that is beyond
+// the cursor; else 0.
+func (h *Holder) toldBeyond() uint64 {
+	if h.Recovered == told || h.Recovered <= h.Batch {
+		return 0
+	}
+	return h.Recovered
+}
+
 // Window holds the dedupe bits of one boot of a holder that handed in.
 type Window struct {
 	Holder uint32

@@ -129,8 +129,8 @@ func (s *step) verdict(h *Holder, f *Foreign) exchange.Outcome {
 		s.rollupEvent(h, f.Event, Counts{HomeLost: 1})
 		return HomeLost
 	}
-	if h.Batch < h.Recovered && f.Event.GetAt() <= s.RecoveredAt+settleDelay.Milliseconds() {
-		return exchange.Duplicate // its statement has told it; its windows are older than that
+	if h.Recovered == told {
+		return exchange.Duplicate
 	}
 	click := f.Kind == exchange.Click
 	w := s.Windows[f.Boot]

@@ -186,7 +186,7 @@ func retire(ctx context.Context, store Store, holder uint32, now int64) error {
 
 // ValidateHandIn says what of a hand-in no holder of ours could have sent.
 func ValidateHandIn(r *wire.HandInRequest) error {
-	if err := errors.Join(id(r.GetHolder(), 1, "holder"), cursor(r.GetSeal(), 0, "seal"), cursor(r.GetProof(), 0, "proof")); err != nil {
+	if err := errors.Join(id(r.GetHolder(), 1, "holder"), cursor(r.GetSeal(), 0, "seal"), cursor(r.GetProof(), 0, "proof"), ordinal(r.GetTold(), 0, "told")); err != nil {
 		return err
 	}
 	for i, e := range r.GetLate() {
@@ -198,9 +198,10 @@ func ValidateHandIn(r *wire.HandInRequest) error {
 }
 
 // HandIn takes a part of a fenced or closed holder's journal: its windows as of
-// the cursor and the events after it, which the core judges. Parts may repeat;
-// the one with last set ends it. A copy that ends before the cursor counts as
-// none: ErrBehind.
+// the cursor and the events after it, which the core judges. Where a statement has
+// told of later batches, and they have not come since, it is as of the last of
+// these. Parts may repeat; the one with last set ends it. A copy that ends before
+// that counts as none: ErrBehind.
 func HandIn(ctx context.Context, store Store, r *wire.HandInRequest, now int64) (*wire.HandInResponse, error) {
 	return HandInBy(ctx, store, r, r.GetHolder(), now)
 }
@@ -241,7 +242,10 @@ func HandInBy(ctx context.Context, store Store, r *wire.HandInRequest, by uint32
 		} else if err := handInOfHolder(h, r); err != nil {
 			return err
 		}
-		response = &wire.HandInResponse{Cursor: h.Cursor()}
+		if !asks(r) && r.GetTold() < h.toldBeyond() {
+			return fmt.Errorf("hand in holder %d as of batch %d, its statement told of those up to %d: %w", h.ID, r.GetTold(), h.Recovered, ErrBehind)
+		}
+		response = &wire.HandInResponse{Cursor: h.Cursor(), Told: h.toldBeyond()}
 		s.holders[h.ID] = true
 		windows := r.GetWindows()
 		if peer {
@@ -255,6 +259,11 @@ func HandInBy(ctx context.Context, store Store, r *wire.HandInRequest, by uint32
 		return tx.Write(ctx, s.changes())
 	})
 	return response, err
+}
+
+// asks says that a hand-in has no content.
+func asks(r *wire.HandInRequest) bool {
+	return len(r.GetWindows())+len(r.GetLate()) == 0 && !r.GetLast()
 }
 
 // handInOfHolder says why a holder's own word is not taken.
@@ -276,9 +285,8 @@ func (s *step) handInOfPeer(h *Holder, by uint32, r *wire.HandInRequest) (*wire.
 	if sender == nil || sender.State != Open || sender.Region != h.Region {
 		return nil, fmt.Errorf("hand in holder %d by holder %d: %w", h.ID, by, ErrStranger)
 	}
-	asks := len(r.GetWindows())+len(r.GetLate()) == 0 && !r.GetLast()
-	if h.State == Open || asks {
-		return &wire.HandInResponse{Cursor: &wire.Cursor{Batch: h.Batch}, Open: h.State == Open}, nil
+	if h.State == Open || asks(r) {
+		return &wire.HandInResponse{Cursor: &wire.Cursor{Batch: h.Batch}, Open: h.State == Open, Told: h.toldBeyond()}, nil
 	}
 	if exchange.Compare(r.GetProof(), h.Cursor()) != exchange.Same {
 		return nil, fmt.Errorf("hand in holder %d by holder %d, whose copy has %s, the core is at %s: %w",

@@ -476,28 +476,29 @@ func (n *node) handIns() {
 
 // handIn is uplink's handInOne.
 func (n *node) handIn(f statedir.Former) (keep bool, err error) {
-	send := func(r *wire.HandInRequest) (*wire.Cursor, error) {
+	send := func(r *wire.HandInRequest) (*wire.HandInResponse, error) {
 		reply, err := ask(n, r, n.w.core.handIn)
 		if err == nil && reply.GetCursor() == nil {
 			err = keeper.ErrBehind
 		}
-		return reply.GetCursor(), err
+		return reply, err
 	}
 	seal, err := n.k.FormerSeal(f)
 	if err != nil {
 		return true, n.lasting(err)
 	}
-	cursor, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal})
+	answer, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal})
 	if err != nil {
 		return true, err
 	}
-	if cursor.GetBatch() > seal.GetBatch() {
+	cursor, told := answer.GetCursor(), answer.GetTold()
+	if max(cursor.GetBatch(), told) > seal.GetBatch() {
 		return true, keeper.ErrBehind
 	}
-	err = n.k.HandIn(context.Background(), f, cursor,
+	err = n.k.HandIn(context.Background(), f, cursor, told,
 		func(windows []*wire.Window) error {
 			for _, x := range windows {
-				if _, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal, Windows: []*wire.Window{x}}); err != nil {
+				if _, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal, Told: told, Windows: []*wire.Window{x}}); err != nil {
 					return err
 				}
 			}
@@ -505,13 +506,13 @@ func (n *node) handIn(f statedir.Former) (keep bool, err error) {
 		},
 		func(events []*wire.Event) error {
 			n.w.say("late", "%s hands in %d events of holder %d", n.name, len(events), f.Holder)
-			_, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal, Late: events})
+			_, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal, Told: told, Late: events})
 			return err
 		})
 	if err != nil {
 		return true, n.lasting(err)
 	}
-	if _, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal, Last: true}); err != nil {
+	if _, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal, Told: told, Last: true}); err != nil {
 		return true, err
 	}
 	n.w.say("handin", "%s holder %d", n.name, f.Holder)

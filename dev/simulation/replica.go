@@ -247,7 +247,7 @@ func (c *copies) handIn(id replica.ID) (done bool, err error) {
 	case answer.GetOpen():
 		return seals[len(seals)-1].GetBatch() < answer.GetCursor().GetBatch(), nil
 	default:
-		err = c.handInRead(id, seals, answer.GetCursor().GetBatch(), send)
+		err = c.handInRead(id, seals, answer, send)
 	}
 	switch {
 	case err == nil:
@@ -264,18 +264,18 @@ func (c *copies) handIn(id replica.ID) (done bool, err error) {
 	return false, err
 }
 
-func (c *copies) handInRead(id replica.ID, seals []*wire.Cursor, batch uint64, send func(*wire.HandInRequest) (*wire.HandInResponse, error)) error {
-	i := slices.IndexFunc(seals, func(x *wire.Cursor) bool { return x.GetBatch() == batch })
+func (c *copies) handInRead(id replica.ID, seals []*wire.Cursor, answer *wire.HandInResponse, send func(*wire.HandInRequest) (*wire.HandInResponse, error)) error {
+	i := slices.IndexFunc(seals, func(x *wire.Cursor) bool { return x.GetBatch() == answer.GetCursor().GetBatch() })
 	if i < 0 {
 		return keeper.ErrBehind
 	}
 	part := func(r *wire.HandInRequest) error {
-		r.Seal, r.Proof = seals[len(seals)-1], seals[i]
+		r.Seal, r.Proof, r.Told = seals[len(seals)-1], seals[i], answer.GetTold()
 		_, err := send(r)
 		return err
 	}
 	err := c.store.Read(id, func(src replica.Source) error {
-		return c.n.k.HandInFrom(context.Background(), src, id.Holder, seals[i],
+		return c.n.k.HandInFrom(context.Background(), src, id.Holder, seals[i], answer.GetTold(),
 			func(windows []*wire.Window) error { return part(&wire.HandInRequest{Windows: windows}) },
 			func(events []*wire.Event) error { return part(&wire.HandInRequest{Late: events}) })
 	})

@@ -53,63 +53,66 @@ func Seals(j source, id uint32) ([]*wire.Cursor, error) {
 	return list, nil
 }
 
-// HandIn reads a former holder's journal: its windows as of the core's cursor,
-// then the clicks that waited there for their views and every event after it, some
-// at a time. A boot that began after the
-// cursor has an empty window, since nothing of it was ever counted. Events of
-// other homes that the former holder did not get to ship become foreign events
-// of the present one, and are durable when HandIn returns.
-func (k *Keeper) HandIn(ctx context.Context, f statedir.Former, cursor *wire.Cursor, windows func([]*wire.Window) error, late func([]*wire.Event) error) error {
+// HandIn reads a former holder's journal: its windows as of the core's cursor, or
+// of the batch up to which a statement has told, if that is later; then the clicks
+// that waited there for their views and every event after it, some at a time. A
+// boot that began after that has an empty window, since nothing of it was ever
+// counted. Events of other homes since the cursor, which the former holder did not
+// get to ship, become foreign events of the present one, and are durable when
+// HandIn returns.
+func (k *Keeper) HandIn(ctx context.Context, f statedir.Former, cursor *wire.Cursor, told uint64, windows func([]*wire.Window) error, late func([]*wire.Event) error) error {
 	return k.readFormer(f, func(j *journal.Journal) error {
-		return k.HandInFrom(ctx, j, f.Holder, cursor, windows, late)
+		return k.HandInFrom(ctx, j, f.Holder, cursor, told, windows, late)
 	})
 }
 
 // HandInFrom reads a lost holder's journal, or the copy that a peer kept of it,
 // as HandIn does.
-func (k *Keeper) HandInFrom(ctx context.Context, j source, id uint32, cursor *wire.Cursor, windows func([]*wire.Window) error, late func([]*wire.Event) error) error {
-	h := handIn{k: k, holder: id, cursor: cursor, windows: windows, late: late}
+func (k *Keeper) HandInFrom(ctx context.Context, j source, id uint32, cursor *wire.Cursor, told uint64, windows func([]*wire.Window) error, late func([]*wire.Event) error) error {
+	h := handIn{k: k, holder: id, cursor: cursor.GetBatch(), from: max(cursor.GetBatch(), told), windows: windows, late: late}
 	if _, err := replay(j, id, h.reached, h.record); err != nil {
 		return err
-	}
-	if !h.found {
-		return ErrBehind
 	}
 	if err := h.flush(); err != nil {
 		return err
 	}
-	if h.adopted == nil {
-		return nil
+	if h.adopted != nil {
+		if _, err := k.wait(ctx, h.adopted, h.pos); err != nil {
+			return err
+		}
 	}
-	_, err := k.wait(ctx, h.adopted, h.pos)
-	return err
+	if !h.begun {
+		return ErrBehind
+	}
+	return nil
 }
 
 // handIn is one reading of a lost holder's journal.
 type handIn struct {
 	k       *Keeper
 	holder  uint32
-	cursor  *wire.Cursor
+	cursor  uint64 // batches: events of other homes are adopted after this one
+	from    uint64 // and those of the holder handed in after this one
 	windows func([]*wire.Window) error
 	late    func([]*wire.Event) error
 
-	found   bool   // the cursor has been reached
+	begun   bool   // the windows were given
 	boot    uint64 // the last one whose window was given
 	events  []*wire.Event
 	adopted *book // where events of other homes were journalled, up to pos
 	pos     journal.Position
 }
 
-// reached gives the windows where the state is at the cursor.
+// reached gives the windows where the state is at the batch they are to be as of.
 func (h *handIn) reached(st *holder.State) error {
-	if h.found || st.Batch() < h.cursor.GetBatch() {
+	if h.begun || st.Batch() < h.from {
 		return nil
 	}
-	if st.Batch() > h.cursor.GetBatch() {
+	if st.Batch() > h.from {
 		// The core has lost batches since; what they told of stays judged.
-		h.k.cfg.Log.Warn("handing in windows later than the core's cursor", "holder", h.holder, "batch", st.Batch(), "cursor", h.cursor.GetBatch())
+		h.k.cfg.Log.Warn("handing in windows later than the core's cursor", "holder", h.holder, "batch", st.Batch(), "cursor", h.from)
 	}
-	h.found = true
+	h.begun = true
 	h.boot, _ = st.Current()
 	if err := h.windows(st.Windows(0)); err != nil {
 		return err
@@ -121,10 +124,14 @@ func (h *handIn) reached(st *holder.State) error {
 }
 
 func (h *handIn) record(st *holder.State, rec []byte) error {
-	if !h.found {
-		return h.reached(st)
+	if st.Batch() < h.cursor {
+		return nil
 	}
-	if boot, _ := st.Current(); boot != h.boot {
+	begun := h.begun
+	if err := h.reached(st); err != nil {
+		return err
+	}
+	if boot, _ := st.Current(); begun && boot != h.boot {
 		h.boot = boot
 		if err := h.windows([]*wire.Window{{Boot: boot}}); err != nil {
 			return err
@@ -137,6 +144,8 @@ func (h *handIn) record(st *holder.State, rec []byte) error {
 	case e.Holder != h.holder:
 		h.adopted, h.pos, _, err = h.k.step(&e, false)
 		return err
+	case !begun:
+		return nil
 	}
 	h.events = append(h.events, e.Wire())
 	if len(h.events) < lateEvents {

@@ -2,6 +2,7 @@ package keeper_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -423,6 +424,72 @@ func TestFencedHolderHandsInAndStartsAnew(t *testing.T) {
 	}
 }
 
+// TestHandsInAsOfItsStatement: what a statement has told is not late, though no batch
+// has told it; events of others in those batches are still to be shipped.
+func TestHandsInAsOfItsStatement(t *testing.T) {
+	e := newEdge(t, faultfs.New(1))
+	e.core.Sell(views, 1000)
+	e.start()
+	defer e.stop()
+	ctx := context.Background()
+	anew := func(id uint32) {
+		e.core.Fence(id)
+		step := e.exchange(false)
+		if err := e.Fence(ctx, step.Reason); err != nil {
+			t.Fatal(err)
+		}
+		e.enroll()
+		e.catalog(uint64(id) + 1)
+		e.exchange(false)
+	}
+	e.exchange(false)
+	other := e.mustOffer()
+	anew(1)
+	e.handIn()
+
+	told, since := e.mustOffer(), e.mustOffer()
+	cursor, err := e.Statement(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.exchange(false)
+	e.view(told)
+	if v := e.view(other); v != holder.Foreign {
+		t.Fatalf("a view of the first holder: %v", v)
+	}
+	stated, err := e.Statement(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.view(since)
+	anew(2)
+	var seqs []uint64
+	var bits []byte
+	err = e.HandIn(ctx, e.Former()[0], cursor.GetSealed(), stated.GetSealed().GetBatch(),
+		func(w []*wire.Window) error { bits = w[0].GetBits(); return nil },
+		func(l []*wire.Event) error {
+			for _, x := range l {
+				seqs = append(seqs, x.GetSeq())
+			}
+			return nil
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(seqs) != 1 || seqs[0] != 1 || len(bits) != 1 || bits[0] != 1 {
+		t.Errorf("late are %v, the windows' bits are %v; expected the second alone, and the first one's view", seqs, bits)
+	}
+	e.exchange(false)
+	e.core.Do(func() {
+		if got := e.core.Counts.Views; got != 1 {
+			t.Errorf("%d views are counted, expected the one that the second holder took for the first", got)
+		}
+	})
+	if err := e.HandIn(ctx, e.Former()[0], cursor.GetSealed(), stated.GetSealed().GetBatch()+10, nil, nil); !errors.Is(err, keeper.ErrBehind) {
+		t.Errorf("a journal that ends before what was told: %v", err)
+	}
+}
+
 // handIn hands in all former holders, and says how many late events that were.
 func (e *edge) handIn() (late int) {
 	e.Helper()
@@ -439,7 +506,7 @@ func (e *edge) handIn() (late int) {
 			}
 			return reply.GetCursor()
 		}
-		err = e.HandIn(context.Background(), f, send(&wire.HandInRequest{}),
+		err = e.HandIn(context.Background(), f, send(&wire.HandInRequest{}), 0,
 			func(w []*wire.Window) error { send(&wire.HandInRequest{Windows: w}); return nil },
 			func(l []*wire.Event) error { late += len(l); send(&wire.HandInRequest{Late: l}); return nil })
 		if err != nil {

@@ -103,7 +103,7 @@ func (u *Uplink) handInCopy(ctx context.Context, id replica.ID, c *silentCopy) (
 	case answer.GetOpen(): // behind once is behind for ever
 		return c.seals[len(c.seals)-1].GetBatch() < answer.GetCursor().GetBatch(), nil
 	default:
-		err = u.handInRead(ctx, id, c.seals, answer.GetCursor().GetBatch(), send)
+		err = u.handInRead(ctx, id, c.seals, answer, send)
 	}
 	var refused *connect.Error
 	switch {
@@ -122,9 +122,9 @@ func (u *Uplink) handInCopy(ctx context.Context, id replica.ID, c *silentCopy) (
 	return false, err
 }
 
-// handInRead reads a copy to the core, which is at a batch of its holder.
-func (u *Uplink) handInRead(ctx context.Context, id replica.ID, seals []*wire.Cursor, batch uint64, send func(*wire.HandInRequest) (*wire.HandInResponse, error)) error {
-	last := seals[len(seals)-1]
+// handInRead reads a copy to the core, as it has answered.
+func (u *Uplink) handInRead(ctx context.Context, id replica.ID, seals []*wire.Cursor, answer *wire.HandInResponse, send func(*wire.HandInRequest) (*wire.HandInResponse, error)) error {
+	last, batch, told := seals[len(seals)-1], answer.GetCursor().GetBatch(), answer.GetTold()
 	var proof *wire.Cursor
 	for _, c := range seals {
 		if c.GetBatch() == batch {
@@ -135,22 +135,22 @@ func (u *Uplink) handInRead(ctx context.Context, id replica.ID, seals []*wire.Cu
 		return fmt.Errorf("the core is at batch %d, the copy has %d to %d: %w", batch, seals[0].GetBatch(), last.GetBatch(), keeper.ErrBehind)
 	}
 	err := u.cfg.Copies.Read(id, func(src replica.Source) error {
-		return u.k.HandInFrom(ctx, src, id.Holder, proof,
+		return u.k.HandInFrom(ctx, src, id.Holder, proof, told,
 			func(windows []*wire.Window) error {
 				for _, w := range windows { // one may be megabytes
-					if _, err := send(&wire.HandInRequest{Seal: last, Proof: proof, Windows: []*wire.Window{w}}); err != nil {
+					if _, err := send(&wire.HandInRequest{Seal: last, Proof: proof, Told: told, Windows: []*wire.Window{w}}); err != nil {
 						return err
 					}
 				}
 				return nil
 			},
 			func(events []*wire.Event) error {
-				_, err := send(&wire.HandInRequest{Seal: last, Proof: proof, Late: events})
+				_, err := send(&wire.HandInRequest{Seal: last, Proof: proof, Told: told, Late: events})
 				return err
 			})
 	})
 	if err == nil {
-		_, err = send(&wire.HandInRequest{Seal: last, Proof: proof, Last: true})
+		_, err = send(&wire.HandInRequest{Seal: last, Proof: proof, Told: told, Last: true})
 	}
 	return err
 }

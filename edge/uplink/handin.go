@@ -59,7 +59,7 @@ func (u *Uplink) handIn(ctx context.Context) error {
 // is, since the core did not get all of it.
 func (u *Uplink) handInOne(ctx context.Context, f statedir.Former) (keep bool, err error) {
 	ctx = as(ctx, f.Secret)
-	send := func(r *wire.HandInRequest) (*wire.Cursor, error) {
+	send := func(r *wire.HandInRequest) (*wire.HandInResponse, error) {
 		call, cancel := context.WithTimeout(ctx, u.cfg.Timeout)
 		defer cancel()
 		reply, err := u.core().HandIn(call, r)
@@ -70,36 +70,37 @@ func (u *Uplink) handInOne(ctx context.Context, f statedir.Former) (keep bool, e
 		if err != nil {
 			return nil, &lineError{err}
 		}
-		return reply.GetCursor(), nil
+		return reply, nil
 	}
 	seal, err := u.k.FormerSeal(f)
 	if err != nil {
 		return true, lasting(err)
 	}
-	cursor, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal})
+	answer, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal})
 	if err != nil {
 		return true, err
 	}
-	if cursor.GetBatch() > seal.GetBatch() {
+	cursor, told := answer.GetCursor(), answer.GetTold()
+	if max(cursor.GetBatch(), told) > seal.GetBatch() {
 		return true, keeper.ErrBehind
 	}
-	err = u.k.HandIn(ctx, f, cursor,
+	err = u.k.HandIn(ctx, f, cursor, told,
 		func(windows []*wire.Window) error {
 			for _, w := range windows { // one may be megabytes
-				if _, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal, Windows: []*wire.Window{w}}); err != nil {
+				if _, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal, Told: told, Windows: []*wire.Window{w}}); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
 		func(events []*wire.Event) error {
-			_, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal, Late: events})
+			_, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal, Told: told, Late: events})
 			return err
 		})
 	if err != nil {
 		return true, lasting(fmt.Errorf("hand in holder %d: %w", f.Holder, err))
 	}
-	if _, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal, Last: true}); err != nil {
+	if _, err := send(&wire.HandInRequest{Holder: f.Holder, Seal: seal, Told: told, Last: true}); err != nil {
 		return true, err
 	}
 	return false, nil

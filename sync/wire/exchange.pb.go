@@ -2339,6 +2339,7 @@ type HandInRequest struct {
 	// What this copy has as the batch of the core's cursor. A peer, which hands in
 	// for another holder of its region, must say it: it proves that the copy is one.
 	Proof         *Cursor `protobuf:"bytes,6,opt,name=proof,proto3" json:"proof,omitempty"`
+	Told          uint64  `protobuf:"varint,7,opt,name=told,proto3" json:"told,omitempty"` // as the answer said
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2415,10 +2416,20 @@ func (x *HandInRequest) GetProof() *Cursor {
 	return nil
 }
 
+func (x *HandInRequest) GetTold() uint64 {
+	if x != nil {
+		return x.Told
+	}
+	return 0
+}
+
 type HandInResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cursor        *Cursor                `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"` // to a peer without a proof: the batch alone
-	Open          bool                   `protobuf:"varint,3,opt,name=open,proto3" json:"open,omitempty"`    // the holder lives: there is nothing to hand in yet (told to peers)
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Cursor *Cursor                `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"` // to a peer without a proof: the batch alone
+	Open   bool                   `protobuf:"varint,3,opt,name=open,proto3" json:"open,omitempty"`    // the holder lives: there is nothing to hand in yet (told to peers)
+	// Not 0: a statement has told of the batches up to this one, which lies beyond
+	// the cursor. The windows are to be as of it, and late what is after it.
+	Told          uint64 `protobuf:"varint,4,opt,name=told,proto3" json:"told,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2465,6 +2476,13 @@ func (x *HandInResponse) GetOpen() bool {
 		return x.Open
 	}
 	return false
+}
+
+func (x *HandInResponse) GetTold() uint64 {
+	if x != nil {
+		return x.Told
+	}
+	return 0
 }
 
 type StateRequest struct {
@@ -3180,17 +3198,19 @@ const file_sync_wire_exchange_proto_rawDesc = "" +
 	"\acatalog\x18\x01 \x01(\fR\acatalog\x125\n" +
 	"\bcontrols\x18\x02 \x03(\v2\x19.nearside.sync.v1.ControlR\bcontrols\x12'\n" +
 	"\x0fcontrol_version\x18\x03 \x01(\x04R\x0econtrolVersion\x12\x16\n" +
-	"\x06deltas\x18\x04 \x03(\fR\x06deltas\"\xfa\x01\n" +
+	"\x06deltas\x18\x04 \x03(\fR\x06deltas\"\x8e\x02\n" +
 	"\rHandInRequest\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\rR\x06holder\x12,\n" +
 	"\x04seal\x18\x02 \x01(\v2\x18.nearside.sync.v1.CursorR\x04seal\x122\n" +
 	"\awindows\x18\x03 \x03(\v2\x18.nearside.sync.v1.WindowR\awindows\x12+\n" +
 	"\x04late\x18\x04 \x03(\v2\x17.nearside.sync.v1.EventR\x04late\x12\x12\n" +
 	"\x04last\x18\x05 \x01(\bR\x04last\x12.\n" +
-	"\x05proof\x18\x06 \x01(\v2\x18.nearside.sync.v1.CursorR\x05proof\"V\n" +
+	"\x05proof\x18\x06 \x01(\v2\x18.nearside.sync.v1.CursorR\x05proof\x12\x12\n" +
+	"\x04told\x18\a \x01(\x04R\x04told\"j\n" +
 	"\x0eHandInResponse\x120\n" +
 	"\x06cursor\x18\x01 \x01(\v2\x18.nearside.sync.v1.CursorR\x06cursor\x12\x12\n" +
-	"\x04open\x18\x03 \x01(\bR\x04open\"e\n" +
+	"\x04open\x18\x03 \x01(\bR\x04open\x12\x12\n" +
+	"\x04told\x18\x04 \x01(\x04R\x04told\"e\n" +
 	"\fStateRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x129\n" +
 	"\tstatement\x18\x02 \x01(\v2\x1b.nearside.sync.v1.StatementR\tstatement\"N\n" +

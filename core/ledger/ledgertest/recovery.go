@@ -2,6 +2,7 @@ package ledgertest
 
 import (
 	"errors"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -218,6 +219,58 @@ func recoversPending(w *World) {
 	a.Sync()
 	equal(w, "the next batch counts whole", w.Check().Budgets[views].Settled, 30)
 	equal(w, "in the reports too", w.Dump().Totals[1].Views, 30)
+}
+
+// recoversFenced is of a holder that is fenced before the batches have come that its
+// statement told of. Its clock is hours ahead, which says nothing of what was told.
+func recoversFenced(w *World) {
+	w.SetBudget(views, 1000)
+	a, peer := w.Join("us", "a"), w.Join("us", "peer")
+	a.Want(views, 100, 1000)
+	w.SyncAll(a, peer)
+	past(w, func() {
+		a.Spend(views, 20)
+		w.SyncAll(a, peer)
+	})
+	a.Spend(views, 1) // the event of sequence 1
+	w.SyncAll(a, peer)
+	a.State(true)
+	peer.State(true)
+	apply(w, ledger.RecoverOptions{})
+	equal(w, "settled, with what the batch would tell", w.Dump().Budgets[views].Settled, 21)
+	w.tick(1000)
+	peer.Sync()
+	w.fence(a)
+
+	cursor, proof := w.Dump().Holders[a.ID].Batch, a.Acked
+	for _, by := range []*Edge{a, peer} {
+		answer, err := ledger.HandInBy(w.Context(), w.Store, &wire.HandInRequest{Holder: a.ID, Seal: a.Seal}, by.ID, w.Now)
+		if err != nil {
+			w.Fatal(err)
+		}
+		equal(w, "the cursor", answer.GetCursor().GetBatch(), cursor)
+		equal(w, "what was told", answer.GetTold(), a.Seal.GetBatch())
+	}
+	told, since := eventOf(w, a, 1, 1), eventOf(w, a, 2, 1)
+	for _, e := range []*wire.Event{told, since} {
+		e.At += (2 * time.Hour).Milliseconds()
+		e.Issued = e.At
+	}
+	r := &wire.HandInRequest{Holder: a.ID, Seal: a.Seal, Proof: proof, Windows: []*wire.Window{windowOf(a.Boot, 0, 8)}, Late: []*wire.Event{told, since}, Last: true}
+	for _, by := range []*Edge{a, peer} {
+		if _, err := ledger.HandInBy(w.Context(), w.Store, r, by.ID, w.Now); !errors.Is(err, ledger.ErrBehind) {
+			w.Errorf("as of the cursor, by holder %d: %v", by.ID, err)
+		}
+	}
+	if err := w.handIn(&wire.HandInRequest{
+		Holder: a.ID, Seal: a.Seal, Told: a.Seal.GetBatch(), Windows: []*wire.Window{windowOf(a.Boot, 0, 8, 1)}, Late: []*wire.Event{told, since}, Last: true,
+	}); err != nil {
+		w.Fatal(err)
+	}
+	j := w.judge(a)
+	equal(w, "judged", j.Events, 2)
+	equal(w, "billed", j.Billed, 1)
+	equal(w, "settled", w.Check().Budgets[views].Settled, 22)
 }
 
 func recoversHolder(w *World) {

@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t testing.TB) Fixture) {
 		"the core's own stamp proves that it forgot":             stamped,
 		"recovery":                                               recovers,
 		"recovery in the middle of a batch":                      recoversPending,
+		"recovery, and a fence in the middle of a batch":         recoversFenced,
 		"recovery of a holder that was forgotten as such":        recoversHolder,
 		"recovery of what was given away twice":                  recoversOver,
 		"recovery of what was sold twice":                        recoversTwice,
