@@ -658,10 +658,10 @@ func (o *oracle) check() {
 		case b.Unleased-was.Unleased > s.returned:
 			o.w.fail("I8", "budget %x: %d more unleased, %d returned", int64(id), b.Unleased-was.Unleased, s.returned)
 		}
-		if !o.w.restored {
+		if o.most[id] = max(o.most[id], b.Asked); !o.w.restored {
 			o.most[id] = max(o.most[id], o.ceiling[id])
 		}
-		if o.w.restored && b.Settled-b.Refunded > max(o.most[id], b.Asked) {
+		if o.w.restored && b.Settled-b.Refunded > o.most[id] {
 			o.w.fail("I10", "budget %x: settled %d and %d of it refunded after a restore, never sold more than %d", int64(id), b.Settled, b.Refunded, o.most[id])
 		}
 		if b.Settled-b.Refunded > o.ceiling[id] {
