@@ -56,7 +56,7 @@ func (l *log) keep(rec []byte) bool {
 }
 
 func (l *log) settle(now int64) bool {
-	rec, _, _ := l.Settle(nil, now)
+	rec, _, _, _ := l.Settle(nil, now)
 	return l.keep(rec)
 }
 
@@ -267,7 +267,7 @@ func TestClickBeforeItsView(t *testing.T) {
 				t.Fatal("settled before its time")
 			}
 			c.steps(l)
-			rec, v, held := l.Settle(nil, click.Issued+c.at)
+			rec, _, v, held := l.Settle(nil, click.Issued+c.at)
 			if !l.keep(rec) || v != c.want || !held {
 				t.Errorf("became %v (held %v), want %v", v, held, c.want)
 			}

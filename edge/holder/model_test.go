@@ -228,7 +228,7 @@ func checkModel(t *rapid.T) {
 					}
 				}
 				verdicts := len(m.verdicts)
-				rec, v, held := m.Settle(nil, m.now)
+				rec, _, v, held := m.Settle(nil, m.now)
 				if !m.keep(rec) {
 					if len(due) > 0 {
 						// What was viewed and lost its bits at once is found when it is looked at.

@@ -160,10 +160,10 @@ func (s *State) answer(dst []byte, r *record) []byte {
 
 // Settle judges one click that waited, if one can be judged now: its view has
 // come, or never will. It returns dst as it was when there is none. held says that
-// the click had come straight here; v is what became of it then.
-func (s *State) Settle(dst []byte, now int64) (rec []byte, v Verdict, held bool) {
+// the click e had come straight here; v is what became of it then.
+func (s *State) Settle(dst []byte, now int64) (rec []byte, e Event, v Verdict, held bool) {
 	for len(s.ready) > 0 {
-		e := s.ready[0]
+		e = s.ready[0]
 		s.ready = s.ready[1:]
 		if _, waits := s.findHeld(&e); !waits {
 			continue // it came through the core as well, and was judged so
@@ -173,19 +173,20 @@ func (s *State) Settle(dst []byte, now int64) (rec []byte, v Verdict, held bool)
 		if r.outcome != exchange.Billed && r.outcome != exchange.Unbilled {
 			v, r.outcome = HomeLost, exchange.HomeLost // its bits went in between
 		}
-		return s.do(dst, &r), v, true
+		return s.do(dst, &r), e, v, true
 	}
 	if len(s.held) > 0 && now-s.held[0].Issued > Keep {
-		return s.do(dst, &record{kind: recJudged, event: s.held[0], outcome: exchange.NotViewed}), NotViewed, true
+		e = s.held[0]
+		return s.do(dst, &record{kind: recJudged, event: e, outcome: exchange.NotViewed}), e, NotViewed, true
 	}
 	for i := range s.waiting {
 		r := record{kind: recJudged, position: s.waiting[i].position, event: s.waiting[i].event}
 		if v = s.judge(&r); r.outcome == exchange.NotViewed && now-r.event.Issued <= Keep {
 			continue
 		}
-		return s.answer(dst, &r), v, false
+		return s.answer(dst, &r), r.event, v, false
 	}
-	return dst, 0, false
+	return dst, e, 0, false
 }
 
 // Ready reports whether the view of a click that is held has come.

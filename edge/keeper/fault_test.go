@@ -406,6 +406,9 @@ func TestForeignEventsComeHomeThroughTheCore(t *testing.T) {
 	ship(1, event.Wire())
 	for range 4 {
 		e.exchange(false)
+		if _, got, _ := e.Held(); e.Account(views).Left.Load() > got {
+			t.Errorf("%d are offered of %d that are held: what was judged is offered until the next tick", e.Account(views).Left.Load(), got)
+		}
 	}
 	if v := e.view(c); v != holder.Duplicate {
 		t.Errorf("the view at its home: %v", v)

@@ -211,7 +211,7 @@ func (k *Keeper) settleWaiting(b *book, now int64) error {
 		if err := k.check(b.clear()); err != nil {
 			return err
 		}
-		rec, v, held := b.st.Settle(b.buf, now)
+		rec, e, v, held := b.st.Settle(b.buf, now)
 		if len(rec) == 0 {
 			break
 		}
@@ -221,8 +221,20 @@ func (k *Keeper) settleWaiting(b *book, now int64) error {
 		if err := k.keep(b, rec); err != nil {
 			return err
 		}
+		k.reread(&e, now)
 	}
 	return nil
+}
+
+// reread brings the accounts that an event debits up to date with their leases, at
+// once: what it took is not to be offered.
+func (k *Keeper) reread(e *holder.Event, now int64) {
+	debits, n := exchange.Debits(e.Kind, e.Flags, e.Flight, e.Publisher, e.Issued, e.Price())
+	for _, d := range debits[:n] {
+		if a := k.find(d.Budget); a != nil {
+			k.refresh(a, now)
+		}
+	}
 }
 
 // cut says what is in force here, and cuts a batch if one may be sent.
@@ -540,6 +552,7 @@ func (k *Keeper) hear(b *book, r *wire.SyncResponse, now int64) (step exchange.S
 		if err := k.keep(b, b.st.ForeignIn(b.buf, w.GetPosition(), &e, now)); err != nil {
 			return step, save, ignoreFull(err)
 		}
+		k.reread(&e, now)
 	}
 	return step, save, nil
 }
