@@ -115,6 +115,7 @@ func (h *history) fork() {
 // back to an older snapshot meanwhile.
 func (h *history) recall(recs []entry) {
 	if common(h.recs, recs) == len(recs) {
+		h.lose(uint64(len(recs))) // the next snapshot must not take what this disk has forgotten for its own
 		return
 	}
 	sent := map[uint64]bool{}
@@ -395,12 +396,17 @@ func (h *history) cut(pos uint64) {
 	}
 	if lost := uint64(len(h.recs)) - pos; lost > 0 {
 		w.say("tail-lost", "holder %d: %d records", h.holder, lost)
-		h.o.kept[h.holder] = min(h.o.kept[h.holder], pos) // what peers have beyond it is of another past
-		h.o.copied[h.holder] = min(h.o.copied[h.holder], pos)
-		h.o.waited[h.holder] = min(h.o.waited[h.holder], pos)
-		h.o.single[h.holder] = min(h.o.single[h.holder], pos)
-		h.forget(pos)
+		h.lose(pos)
 	}
+}
+
+// lose drops the records above a position, which its disk has not.
+func (h *history) lose(pos uint64) {
+	h.o.kept[h.holder] = min(h.o.kept[h.holder], pos) // what peers have beyond it is of another past
+	h.o.copied[h.holder] = min(h.o.copied[h.holder], pos)
+	h.o.waited[h.holder] = min(h.o.waited[h.holder], pos)
+	h.o.single[h.holder] = min(h.o.single[h.holder], pos)
+	h.forget(pos)
 }
 
 // same holds a record that came back against the one that was written.
