@@ -169,7 +169,7 @@ func (n *node) rollBack() {
 	}
 	held := map[*history]past{}
 	for _, h := range disk.known {
-		held[h] = past{slices.Clone(h.recs), h.durable}
+		held[h] = past{h.onDisk(), h.durable}
 	}
 	n.w.say("snapshot", "%s", n.name)
 	n.w.after(n.w.between(second, 40*second), func() {

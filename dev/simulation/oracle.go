@@ -72,11 +72,13 @@ type history struct {
 
 	rewritten bool // its open segment was copied, and the copy is not durable yet
 
-	checkpoint uint64  // position of the newest durable one
-	answered   uint64  // the highest position that somebody was answered for
-	gone       bool    // its disk is lost
-	alone      bool    // so that no other disk of its region had all of it then
-	rolled     bool    // its disk was rolled back
+	checkpoint uint64 // position of the newest durable one
+	answered   uint64 // the highest position that somebody was answered for
+	gone       bool   // its disk is lost
+	alone      bool   // so that no other disk of its region had all of it then
+	rolled     bool   // its disk was rolled back
+	recalled   bool   // and has not been started since: it holds left records
+	left       int
 	flipped    []group // those with a bit that was turned over
 	judged     map[ledger.EventKey]uint64
 	held       map[ledger.EventKey]uint64 // clicks that came before their views; also those judged since
@@ -115,9 +117,10 @@ func (h *history) fork() {
 // back to an older snapshot meanwhile.
 func (h *history) recall(recs []entry) {
 	if common(h.recs, recs) == len(recs) {
-		h.lose(uint64(len(recs))) // the next snapshot must not take what this disk has forgotten for its own
+		h.left, h.recalled = len(recs), true
 		return
 	}
+	h.recalled = false
 	sent := map[uint64]bool{}
 	for _, f := range h.forks {
 		same := uint64(common(f.recs, recs))
@@ -131,6 +134,15 @@ func (h *history) recall(recs []entry) {
 	h.forget(0)
 	h.recs, h.sent = recs, sent
 	h.forget(uint64(len(recs)))
+}
+
+// onDisk is what a snapshot holds: of a disk that was rolled back, and has not been
+// started since, only a beginning.
+func (h *history) onDisk() []entry {
+	if h.recalled {
+		return slices.Clone(h.recs[:min(h.left, len(h.recs))])
+	}
+	return slices.Clone(h.recs)
 }
 
 // common is how many records two pasts begin with alike.
@@ -383,7 +395,7 @@ func (h *history) forget(pos uint64) {
 // cut is a start after a crash: the journal ends at pos.
 func (h *history) cut(pos uint64) {
 	w := h.o.w
-	h.rewritten = false
+	h.rewritten, h.recalled = false, false
 	if pos > uint64(len(h.recs)) {
 		w.fail("I6", "%s: the journal of holder %d ends at %d, it was given %d records", h.n.name, h.holder, pos, len(h.recs))
 	}
@@ -396,17 +408,12 @@ func (h *history) cut(pos uint64) {
 	}
 	if lost := uint64(len(h.recs)) - pos; lost > 0 {
 		w.say("tail-lost", "holder %d: %d records", h.holder, lost)
-		h.lose(pos)
+		h.o.kept[h.holder] = min(h.o.kept[h.holder], pos) // what peers have beyond it is of another past
+		h.o.copied[h.holder] = min(h.o.copied[h.holder], pos)
+		h.o.waited[h.holder] = min(h.o.waited[h.holder], pos)
+		h.o.single[h.holder] = min(h.o.single[h.holder], pos)
+		h.forget(pos)
 	}
-}
-
-// lose drops the records above a position, which its disk has not.
-func (h *history) lose(pos uint64) {
-	h.o.kept[h.holder] = min(h.o.kept[h.holder], pos) // what peers have beyond it is of another past
-	h.o.copied[h.holder] = min(h.o.copied[h.holder], pos)
-	h.o.waited[h.holder] = min(h.o.waited[h.holder], pos)
-	h.o.single[h.holder] = min(h.o.single[h.holder], pos)
-	h.forget(pos)
 }
 
 // same holds a record that came back against the one that was written.
