@@ -321,9 +321,11 @@ func recoversHolder(w *World) {
 	}
 }
 
-func recoversOver(w *World) {
+// grantedTwice is a budget of 100 of which a had 90 before the core forgot, and b then
+// got 80; so much of it they have spent, and both have stated it.
+func grantedTwice(w *World, byA, byB int64) (a, b *Edge) {
 	w.SetBudget(views, 100)
-	a, b := w.Join("us", "a"), w.Join("eu", "b")
+	a, b = w.Join("us", "a"), w.Join("eu", "b")
 	w.SyncAll(a, b)
 	past(w, func() {
 		for range 5 {
@@ -331,7 +333,7 @@ func recoversOver(w *World) {
 			a.Sync()
 		}
 		delete(a.wants, views)
-		a.Spend(views, 40)
+		a.Spend(views, byA)
 		a.Sync()
 	})
 	equal(w, "granted before", a.Leases[views].Granted, 90)
@@ -341,11 +343,16 @@ func recoversOver(w *World) {
 	}
 	delete(b.wants, views)
 	equal(w, "granted again", b.Leases[views].Granted, 80)
-	b.Spend(views, 10)
+	b.Spend(views, byB)
 	a.Sync()
 	a.State(true)
 	b.Sync()
 	b.State(true)
+	return a, b
+}
+
+func recoversOver(w *World) {
+	a, b := grantedTwice(w, 40, 10)
 	r := apply(w, ledger.RecoverOptions{})
 	equal(w, "over", r.Budgets[0].Over, 70)
 	equal(w, "who had most to spend", standing(r, b), ledger.TooMuch)
@@ -377,28 +384,7 @@ func recoversOver(w *World) {
 // What was given away twice and is spent, too, is given back: nobody is charged for
 // more than was sold.
 func recoversTwice(w *World) {
-	w.SetBudget(views, 100)
-	a, b := w.Join("us", "a"), w.Join("eu", "b")
-	w.SyncAll(a, b)
-	past(w, func() {
-		for range 5 {
-			a.Want(views, 90, 1000)
-			a.Sync()
-		}
-		delete(a.wants, views)
-		a.Spend(views, 60)
-		a.Sync()
-	})
-	for range 8 {
-		b.Want(views, 80, 1000)
-		b.Sync() // of what the core takes to be there
-	}
-	delete(b.wants, views)
-	b.Spend(views, 70)
-	a.Sync()
-	a.State(true)
-	b.Sync()
-	b.State(true)
+	grantedTwice(w, 60, 70)
 	r := apply(w, ledger.RecoverOptions{})
 	equal(w, "over", r.Budgets[0].Over, 70)
 	equal(w, "of that spent", r.Budgets[0].Refunded, 30)
