@@ -82,6 +82,7 @@ type history struct {
 	flipped    []group // those with a bit that was turned over
 	judged     map[ledger.EventKey]uint64
 	held       map[ledger.EventKey]uint64 // clicks that came before their views; also those judged since
+	vain       map[ledger.EventKey]uint64 // those of them that were given up, since no view came
 	floors     map[uint64]uint64          // of every boot that began
 	leases     map[lease.Budget]lease.Totals
 	controls   map[uint32]uint64
@@ -257,7 +258,9 @@ func (h *history) allowed(x *entry, pos uint64) {
 	switch {
 	case x.kind == kindHeld:
 		w.count["held for its view"]++
-		if _, twice := h.held[key]; twice || judged || viewed || key.Kind != exchange.Click {
+		// One that was given up may come once more, from a copy of another's journal
+		// whose hand-in began anew: no bit tells of it, and it is given up again.
+		if at, waits := h.held[key]; waits && h.vain[key] < at || judged || viewed || key.Kind != exchange.Click {
 			w.fail("I6", "%s: %+v waits for its view at %d", name, key, pos)
 		}
 	case x.refused():
@@ -342,6 +345,9 @@ func (h *history) learn(x *entry, pos uint64) {
 	if x.kind == kindHeld {
 		h.held[keyOf(&x.event)] = pos
 	}
+	if x.refused() && x.position == 0 {
+		h.vain[keyOf(&x.event)] = pos
+	}
 	t := h.leases[x.budget]
 	switch x.kind {
 	case kindBoot:
@@ -385,7 +391,7 @@ func (h *history) forget(pos uint64) {
 	}
 	h.recs = h.recs[:min(pos, uint64(len(h.recs)))]
 	maps.DeleteFunc(h.sent, func(seal uint64, _ bool) bool { return seal > pos })
-	h.held, h.floors = map[ledger.EventKey]uint64{}, map[uint64]uint64{}
+	h.held, h.vain, h.floors = map[ledger.EventKey]uint64{}, map[ledger.EventKey]uint64{}, map[uint64]uint64{}
 	h.judged, h.leases, h.controls = map[ledger.EventKey]uint64{}, map[lease.Budget]lease.Totals{}, map[uint32]uint64{}
 	for i := range h.recs {
 		h.learn(&h.recs[i], uint64(i+1))
