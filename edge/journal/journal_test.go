@@ -949,6 +949,49 @@ func TestOpenOnAFullDisk(t *testing.T) {
 	mustClose(t, j)
 }
 
+// A checkpoint whose name could not be synced is there for who opens the journal
+// next, and from then on for good: also where the disk is full, so that the open
+// segment is wiped in its place instead of begun anew.
+func TestOpenMakesItsCheckpointDurable(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		lost := 0
+		for seed := range uint64(20) {
+			fs := faultfs.New(seed)
+			opts := small(fs)
+			j, _ := mustOpen(t, opts)
+			at := mustAppend(t, j, "one")
+			mustWait(t, j, at)
+			mustClose(t, j)
+			j, _ = mustOpen(t, opts)
+			hash := mustWait(t, j, at)
+			fs.FailAt(faultfs.SyncDir, 1, "", faultfs.ErrIO)
+			if err := j.SaveCheckpoint([]byte("state"), at, hash); !errors.Is(err, journal.ErrPoisoned) {
+				t.Fatalf("a checkpoint whose directory cannot be synced: %v", err)
+			}
+			if full {
+				fs.Limit(fs.Used())
+			}
+			fs.Kill()
+			j, r := mustOpen(t, opts)
+			if r.at != at {
+				t.Fatalf("after a kill the checkpoint is at %d, expected %d", r.at, at)
+			}
+			if spares := j.Stats().Spares.Load(); full && spares != 0 {
+				t.Fatalf("%d spares: this shows nothing", spares)
+			}
+			fs.Limit(0)
+			fs.Crash()
+			if j, r = mustOpen(t, opts); r.at != at {
+				lost++
+			}
+			mustClose(t, j)
+		}
+		if lost > 0 {
+			t.Errorf("full %v: of 20 crashes %d lost the checkpoint that the start before gave", full, lost)
+		}
+	}
+}
+
 // Once the disk had room again, a lack of spares is waited out, not refused.
 func TestFullDiskIsForgotten(t *testing.T) {
 	fs := &slow{FS: faultfs.New(1), gate: make(chan struct{})}

@@ -316,7 +316,8 @@ func (j *Journal) goOn(cur segment) {
 
 // wipe makes zeros of all but the header of a segment, in its place, and opens it:
 // what was torn there is not to be read behind what will be written. The header is
-// durable since the segment has its name.
+// durable since the segment has its name. Like begin it makes the directory durable,
+// whose last change may be one that could not be synced, a checkpoint's name.
 func (j *Journal) wipe(s *segment) error {
 	f, err := j.fs.Open(j.path(s.name))
 	if err != nil {
@@ -328,6 +329,9 @@ func (j *Journal) wipe(s *segment) error {
 	}
 	if err == nil {
 		err = j.sync(f)
+	}
+	if err == nil {
+		err = j.fs.SyncDir(j.dir)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("wipe %s: %w", s.name, err), f.Close())
