@@ -41,6 +41,7 @@ type oracle struct {
 	ceiling map[lease.Budget]int64    // the most that may ever be settled
 	most    map[lease.Budget]int64    // the highest ceiling of all time, also of a past that was lost
 	granted map[ledger.LeaseKey]int64 // the most that was ever committed, also in that past
+	settled []ledger.Foreign          // what the core itself had billed in a past that was lost
 }
 
 // standing is what the oracle remembers of a holder.
@@ -758,6 +759,16 @@ func (o *oracle) stated(s *wire.Statement) {
 	}
 }
 
+// forgotten keeps what a core had billed by itself that is put back: holders have
+// heard that it is settled.
+func (o *oracle) forgotten(events map[ledger.EventKey]ledger.Foreign) {
+	for _, f := range events {
+		if f.Outcome == exchange.Billed {
+			o.settled = append(o.settled, f)
+		}
+	}
+}
+
 // recovered is the account at the end of a run in which a past was restored.
 // Counts of the lost time are rebuilt from totals, so what is held is: the books
 // agree with themselves, nothing is settled that nobody billed, and, where every
@@ -788,17 +799,23 @@ func (o *oracle) recovered() {
 			}
 		}
 	}
-	for key, f := range t.Foreign {
+	judged := func(f ledger.Foreign) {
 		e, err := holder.EventFrom(f.Event)
 		if err != nil {
 			w.fail("protocol", "%v", err)
 		}
-		if f.Outcome == exchange.Billed && !seen[key] {
-			seen[key] = true
+		if f.Outcome == exchange.Billed && !seen[f.EventKey] {
+			seen[f.EventKey] = true
 			for _, d := range owes(&e) {
 				billed[d.budget] += d.amount
 			}
 		}
+	}
+	for _, f := range t.Foreign {
+		judged(f)
+	}
+	for _, f := range o.settled {
+		judged(f)
 	}
 	lost := false // a journal with what it billed
 	for _, h := range o.histories {

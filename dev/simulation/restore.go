@@ -31,6 +31,7 @@ func (w *World) restores() {
 			w.restored, w.begun = true, w.chance(0.5)
 			w.say("restored", "begun %v", w.begun)
 			w.core.die(w.between(second, 20*second))
+			w.books.forgotten(w.core.mem.Foreign)
 			past.LastHolder = w.core.mem.LastHolder // credentials are not simulated, so no number is given twice
 			w.core.mem.Restore(past)
 			if w.begun {
