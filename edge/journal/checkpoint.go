@@ -121,7 +121,7 @@ func (j *Journal) dropSpare() bool {
 	}
 	name := j.spares[n-1]
 	j.spares = j.spares[:n-1]
-	if j.queued > j.space() {
+	if j.queued > j.space(last) {
 		j.spares = j.spares[:n]
 		j.mu.Unlock()
 		return false

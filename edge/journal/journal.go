@@ -147,13 +147,28 @@ func (j *Journal) Checkpoint() (state []byte, pos Position, hash Hash) {
 
 // Append puts a copy of rec into the next group and returns its position. It
 // does no I/O. It blocks while two groups' worth of records wait for the disk.
-func (j *Journal) Append(rec []byte) (Position, error) { return j.append(rec, false) }
+func (j *Journal) Append(rec []byte) (Position, error) { return j.append(rec, whenRoom) }
+
+// AppendLate is Append for the few records that should survive also where the
+// journal is full: it may use half of what Append leaves free at the end of the open
+// segment.
+func (j *Journal) AppendLate(rec []byte) (Position, error) { return j.append(rec, late) }
 
 // AppendLast is Append for the few records without which a full journal could not
-// be emptied: it may use the end of the open segment too, which Append leaves free.
-func (j *Journal) AppendLast(rec []byte) (Position, error) { return j.append(rec, true) }
+// be emptied: it may use the open segment to its last sector, and then the last
+// spare.
+func (j *Journal) AppendLast(rec []byte) (Position, error) { return j.append(rec, last) }
 
-func (j *Journal) append(rec []byte, last bool) (Position, error) {
+// urgency is how much of a full journal an append may use.
+type urgency uint8
+
+const (
+	whenRoom urgency = iota
+	late
+	last
+)
+
+func (j *Journal) append(rec []byte, u urgency) (Position, error) {
 	if len(rec) > j.opts.MaxBatch-recordHeader {
 		return 0, fmt.Errorf("append %d bytes: %w of %d", len(rec), ErrTooLarge, j.opts.MaxBatch-recordHeader)
 	}
@@ -169,10 +184,7 @@ func (j *Journal) append(rec []byte, last bool) (Position, error) {
 			return 0, ErrNotReplayed
 		}
 		g, more := j.groupFor(len(rec))
-		space := j.space()
-		if last { // all that waits, this one too, goes into the open segment
-			space = max(space, j.cur.size-j.cur.end)
-		}
+		space := j.space(u)
 		if j.queued+more <= space && (j.queued == 0 || j.queued+more <= 2*int64(j.frameMost())) {
 			if g == nil {
 				g = &group{buf: append(j.free, padding[:frameHeader]...), done: make(chan struct{})}
@@ -218,14 +230,16 @@ func (j *Journal) groupFor(n int) (*group, int64) {
 // frameMost is the largest size of a frame on disk.
 func (j *Journal) frameMost() int { return align(frameHeader + j.opts.MaxBatch) }
 
-// space is how much the queue may take on disk and be sure to fit: a group does
-// not span segments, so of each up to one group may be wasted.
-func (j *Journal) space() int64 {
-	most, spares := int64(j.frameMost()), len(j.spares)
-	if spares > 0 && j.keepsSpare() {
+// space is how much the queue may take on disk and be sure to fit: either all of it
+// in what the open segment has left, of which the less urgent leaves some; or so that
+// of each segment up to one group is wasted, since a group does not span two.
+func (j *Journal) space(u urgency) int64 {
+	left, most, spares := j.cur.size-j.cur.end, int64(j.frameMost()), len(j.spares)
+	if spares > 0 && u < last && j.keepsSpare() {
 		spares--
 	}
-	return max(0, j.cur.size-j.cur.end-most) + int64(spares)*(j.opts.SegmentSize-sector-most)
+	inOpen := left - [...]int64{whenRoom: most, late: most / 2, last: 0}[u]
+	return max(inOpen, max(0, left-most)+int64(spares)*(j.opts.SegmentSize-sector-most))
 }
 
 // keepsSpare reports whether the last spare is left alone, for a checkpoint to be

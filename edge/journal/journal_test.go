@@ -912,6 +912,66 @@ func TestFullDisk(t *testing.T) {
 	mustClose(t, j)
 }
 
+// What fills the disk comes when the journal has used up the open segment, and would
+// have gone on to its last spare: what empties it goes there all the same, and half of
+// that end is not for those who are less urgent.
+func TestADiskThatFillsAtTheEndOfASegment(t *testing.T) {
+	for used := range 15 { // sectors of the open segment, the rest of which is free
+		fs := faultfs.New(5)
+		j, _ := mustOpen(t, small(fs))
+		if err := j.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		fs.Limit(fs.Used() + 12*512) // not a spare more, and more than half of one
+		put := func(append func([]byte) (journal.Position, error)) (journal.Position, error) {
+			pos, err := append(bytes.Repeat([]byte("f"), 300))
+			if err == nil {
+				mustWait(t, j, pos)
+			} else if !errors.Is(err, journal.ErrFull) {
+				t.Fatal(err)
+			}
+			return pos, err
+		}
+		for j.Stats().Spares.Load() > 1 {
+			mustWait(t, j, mustAppend(t, j, strings.Repeat("f", 300)))
+		}
+		for range used {
+			if _, err := put(j.Append); err != nil {
+				t.Fatalf("record %d does not land while there is a spare and more than half of one: %v", used, err)
+			}
+		}
+		fs.Limit(fs.Used())
+		if err := j.Flush(); err != nil || j.Free() != 0 {
+			t.Fatalf("%v, %d bytes free", err, j.Free())
+		}
+		plain, late := 0, 0
+		for _, err := put(j.Append); err == nil; _, err = put(j.Append) {
+			plain++
+		}
+		for _, err := put(j.AppendLate); err == nil; _, err = put(j.AppendLate) {
+			late++
+		}
+		if spares := j.Stats().Spares.Load(); spares != 1 {
+			t.Fatalf("%d sectors in use: %d spares are left after %d and %d records", used, spares, plain, late)
+		}
+		if left := 14 - used; plain != max(0, left-2) || late != min(1, max(0, left-1)) {
+			t.Errorf("%d sectors left: %d records land, and %d that are late", left, plain, late)
+		}
+		at, err := put(j.AppendLast)
+		if err != nil {
+			t.Fatalf("%d sectors in use: the last record: %v", used, err)
+		}
+		fs.Limit(fs.Used() + 4*512)
+		if err := j.SaveCheckpoint(make([]byte, 1000), at, mustWait(t, j, at)); err != nil {
+			t.Error(err)
+		}
+		for range 10 {
+			mustWait(t, j, mustAppend(t, j, strings.Repeat("f", 300)))
+		}
+		mustClose(t, j)
+	}
+}
+
 // With one spare left and no room for anything more a journal still opens, and
 // once more, and takes what a checkpoint needs.
 func TestOpenOnAFullDisk(t *testing.T) {

@@ -166,41 +166,44 @@ func (k *Keeper) tellSwitches() {
 }
 
 // Control takes what operators said of flights; older news is dropped. It
-// returns what was new.
+// returns what was new. With ErrFull all of it holds, and is kept with a later call
+// of Control or Heard.
 func (k *Keeper) Control(controls []*wire.Control) ([]*wire.Control, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.control(controls)
 }
 
-func (k *Keeper) control(controls []*wire.Control) ([]*wire.Control, error) {
+func (k *Keeper) control(controls []*wire.Control) (news []*wire.Control, err error) {
 	b := k.book
-	if b == nil {
+	if b == nil || b.st.Closed() {
 		return nil, nil // the core tells them all to a new holder
 	}
-	var news []*wire.Control
-	b.last = true // they are few, and may not wait for room
-	defer func() { b.last = false }()
 	for _, w := range controls {
-		if w.GetState() > uint32(catalog.Kill) {
-			continue
-		}
-		if err := k.check(b.clear()); err != nil {
-			return news, err
-		}
 		c := holder.Control{Version: w.GetVersion(), Flight: w.GetFlight(), State: uint8(w.GetState())}
-		rec := b.st.Control(b.buf, c)
-		if len(rec) == 0 {
+		if w.GetState() > uint32(catalog.Kill) || c.Version <= b.st.ControlOf(c.Flight).Version {
 			continue
 		}
-		// What was said holds at once, whether or not there is room to keep it.
-		k.tell(c)
-		news = append(news, w)
-		if err := k.keep(b, rec); err != nil {
-			return news, err
+		told := k.Switch(c.Flight).Version.Load()
+		if c.Version < told {
+			continue
+		}
+		if c.Version > told {
+			k.tell(c)
+			news = append(news, w)
+		}
+		b.unkept = slices.DeleteFunc(b.unkept, func(o holder.Control) bool { return o.Flight == c.Flight })
+		b.unkept = append(b.unkept, c)
+	}
+	b.urgency = late
+	defer func() { b.urgency = plain }()
+	for len(b.unkept) > 0 && err == nil {
+		if err = k.check(b.clear()); err == nil {
+			err = k.keep(b, b.st.Control(b.buf, b.unkept[0]))
+			b.unkept = b.unkept[1:] // a record without room is pending now
 		}
 	}
-	return news, nil
+	return news, err
 }
 
 // Controls are the controls above a version, and the newest version.

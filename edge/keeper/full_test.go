@@ -10,6 +10,7 @@ import (
 	"nearside/edge/holder"
 	"nearside/edge/journal/faultfs"
 	"nearside/edge/keeper"
+	"nearside/sync/catalog"
 	"nearside/sync/lease"
 	"nearside/sync/token"
 	"nearside/sync/wire"
@@ -22,16 +23,16 @@ import (
 func TestADiskThatTheJournalHasFilledEmptiesWhenTheCoreIsBack(t *testing.T) {
 	for name, meanwhile := range map[string]func(e *edge, disk *faultfs.FS){
 		"nothing else happens":      func(*edge, *faultfs.FS) {},
+		"leases are too large":      func(e *edge, _ *faultfs.FS) { e.clock.pass(lease.Idle) },
 		"the edge is started again": func(e *edge, _ *faultfs.FS) { e.stop(); e.start() },
 		"the core grants more": func(e *edge, _ *faultfs.FS) {
 			e.grantAll(1000)
 			e.exchange(false) // says so, once
 		},
-		"a flight is paused": func(e *edge, _ *faultfs.FS) {
-			said := &wire.Control{Version: 7, Flight: flight + 1, State: 1}
-			e.core.Do(func() { e.core.Controls = append(e.core.Controls, said) })
-			if news, err := e.Control([]*wire.Control{said}); err != nil || len(news) != 1 {
-				e.Fatalf("%d controls hold: %v", len(news), err)
+		"a flight is paused": func(e *edge, _ *faultfs.FS) { e.pause(7, flight+1) },
+		"more flights are paused than can be kept": func(e *edge, _ *faultfs.FS) {
+			for n := range uint32(40) {
+				e.pause(uint64(7+n), flight+1+n%30)
 			}
 		},
 		"the core has new token keys": func(e *edge, disk *faultfs.FS) {
@@ -59,6 +60,10 @@ func TestADiskThatTheJournalHasFilledEmptiesWhenTheCoreIsBack(t *testing.T) {
 			e.exchange(false)
 			e.grantAll(0)
 			e.exchange(false)
+			early := e.mustOffer() // its click waits all the time for its view
+			if v, err := e.Click(context.Background(), early, e.clock.Now().UnixMilli()); v != holder.Held || err != nil {
+				t.Fatal(v, err)
+			}
 			disk.Limit(disk.Used() + 4*e.cfg.Journal.SegmentSize)
 			var answered, refused []*token.Claims
 			for len(refused) < 3 {
@@ -78,7 +83,7 @@ func TestADiskThatTheJournalHasFilledEmptiesWhenTheCoreIsBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			e.clock.pass(5 * time.Second)
-			for range 4 {
+			for range 2 {
 				e.exchange(false)
 			}
 			for _, c := range answered {
@@ -124,10 +129,29 @@ func TestADiskThatTheJournalHasFilledEmptiesWhenTheCoreIsBack(t *testing.T) {
 					t.Errorf("after a start without the core: a token of key %d: %v", key.GetId(), err)
 				}
 			}
-			if _, control := e.Controls(0); control != uint64(7*len(e.core.Controls)) {
-				t.Errorf("after a start without the core the newest control is %d", control)
+			for _, c := range e.core.Controls {
+				if s := e.Switch(c.GetFlight()); s.Version.Load() < c.GetVersion() || s.State.Load() != uint32(catalog.Pause) {
+					t.Errorf("after a start without the core flight %d is in state %d by control %d, paused by %d", c.GetFlight(), s.State.Load(), s.Version.Load(), c.GetVersion())
+				}
 			}
 		})
+	}
+}
+
+// pause has the core pause a flight, and a peer be faster to tell it.
+func (e *edge) pause(version uint64, flight uint32) {
+	e.Helper()
+	said := &wire.Control{Version: version, Flight: flight, State: uint32(catalog.Pause)}
+	e.core.Do(func() { e.core.Controls = append(e.core.Controls, said) })
+	news, err := e.Control([]*wire.Control{said})
+	if err != nil && !errors.Is(err, keeper.ErrFull) || len(news) != 1 {
+		e.Fatalf("%d controls are new: %v", len(news), err)
+	}
+	if s := e.Switch(flight); s.Version.Load() != version || s.State.Load() != uint32(catalog.Pause) {
+		e.Fatalf("flight %d is in state %d by control %d", flight, s.State.Load(), s.Version.Load())
+	}
+	if news, _ := e.Control([]*wire.Control{said}); len(news) > 0 {
+		e.Fatal("what was said again is news")
 	}
 }
 

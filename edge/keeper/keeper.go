@@ -164,10 +164,11 @@ type book struct {
 	known   bool             // the peer has that record too, or need not
 	marks   []mark           // by time, for floors
 	buf     []byte
-	pending []byte        // a record of a step that was taken, for which there was no room
-	last    bool          // what is put may use the room that a full journal keeps
-	open    []*wire.Batch // sealed, not yet known to be durable
-	rebuilt *rebuilder    // of batches that are hollow; nil: there were none
+	pending []byte           // a record of a step that was taken, for which there was no room
+	urgency urgency          // of what is put: how much of a full journal it may use
+	unkept  []holder.Control // in force, without room until now, oldest first
+	open    []*wire.Batch    // sealed, not yet known to be durable
+	rebuilt *rebuilder       // of batches that are hollow; nil: there were none
 	save    *checkpoint
 	saved   time.Time
 	bytes   uint64 // journalled when the last checkpoint was taken
@@ -176,6 +177,15 @@ type book struct {
 	delivered uint64 // the version of what all holders have delivered, as last heard
 	stamp     *wire.Stamp
 }
+
+// urgency is what a record may use of the room that a full journal keeps.
+type urgency uint8
+
+const (
+	plain urgency = iota
+	late          // it should survive, but will be told again
+	last          // it empties the journal, or ends it
+)
 
 type mark struct {
 	at   int64
@@ -399,11 +409,16 @@ func (k *Keeper) goLive(b *book) error {
 
 // put appends a record of a step that the state has taken.
 func (b *book) put(rec []byte) (journal.Position, error) {
-	add := b.j.Append
-	if b.last {
-		add = b.j.AppendLast
+	var pos journal.Position
+	var err error
+	switch b.urgency {
+	case last:
+		pos, err = b.j.AppendLast(rec)
+	case late:
+		pos, err = b.j.AppendLate(rec)
+	default:
+		pos, err = b.j.Append(rec)
 	}
-	pos, err := add(rec)
 	if errors.Is(err, journal.ErrFull) {
 		b.pending = bytes.Clone(rec)
 		return 0, err

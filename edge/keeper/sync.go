@@ -148,7 +148,9 @@ func (k *Keeper) Enroll(ctx context.Context, r *wire.RegisterResponse) error {
 }
 
 // Prepare gives back what is not needed, cuts a batch if the core has heard
-// the last one, and says what to send. Nothing in it is not yet durable.
+// the last one, and says what to send. Nothing in it is not yet durable. What a
+// full disk has no room for waits for a later call; the batch does not wait for
+// it, since it is what may empty the disk.
 func (k *Keeper) Prepare(ctx context.Context) (*wire.SyncRequest, error) {
 	now := k.cfg.Now().UnixMilli()
 	k.mu.Lock()
@@ -159,15 +161,15 @@ func (k *Keeper) Prepare(ctx context.Context) (*wire.SyncRequest, error) {
 	}
 	k.asked++
 	side := &wire.Side{Alone: k.cfg.Replica != nil && k.cfg.Replica.Alone()}
-	err := k.settleWaiting(b, now)
+	err := ignoreFull(k.settleWaiting(b, now))
 	k.mu.Unlock()
 	if err == nil {
 		side.Wants, err = k.size(b, now)
 	}
 	if err == nil {
-		err = k.cut(b, side, now)
+		err = ignoreFull(k.cut(b, side, now))
 	}
-	if ignoreFull(err) != nil {
+	if err != nil {
 		return nil, err
 	}
 	if err := k.cover(ctx, b); err != nil {
@@ -296,7 +298,7 @@ func (k *Keeper) sizePart(b *book, part []*account, wants []*wire.Want, now int6
 		case !d.Endgame:
 			target = a.least(d)
 		}
-		if err := k.giveBack(b, a, d, target, idle, now); err != nil {
+		if err := ignoreFull(k.giveBack(b, a, d, target, idle, now)); err != nil {
 			return nil, err
 		}
 		short := d.Held < target-target/10
@@ -386,12 +388,14 @@ func (k *Keeper) seal(b *book, now int64, closing bool) error {
 		every = checkpointFull
 	}
 	due := b.save == nil && b.st.Whole() && (bytes-b.bytes >= checkpointBytes || at.Sub(b.saved) >= every)
-	defer func() { b.last = false }()
-	b.last = due || closing
+	defer func() { b.urgency = plain }()
+	if due || closing {
+		b.urgency = last
+	}
 	if err := k.check(b.clear()); err != nil {
 		return err
 	}
-	b.last = true
+	b.urgency = last
 	err := k.keep(b, b.st.Seal(b.buf, now, closing, b.next.Load()))
 	if err != nil && !errors.Is(err, journal.ErrFull) {
 		return err
@@ -710,14 +714,14 @@ func (k *Keeper) Fence(ctx context.Context, reason string) error {
 	}
 	k.mu.Lock()
 	k.identity = id
-	b.last = true
+	b.urgency = last
 	err = k.check(b.clear())
 	var pos journal.Position
 	if err == nil {
 		pos, err = b.put(b.st.Fence(nil, k.cfg.Now().UnixMilli()))
 		err = k.check(err)
 	}
-	b.last = false
+	b.urgency = plain
 	k.mu.Unlock()
 	if err == nil {
 		_, err = k.wait(ctx, b, pos)
