@@ -228,6 +228,10 @@ func TestTortureAFullDisk(t *testing.T) {
 		}
 	}
 	v.send(t, len(v.unsent))
+	eventually(t, 30*time.Second, "what is refused before there is a new segment is taken then", func() bool {
+		n := len(v.refused)
+		return v.again(t, n) == n
+	})
 	v.unsent, v.answered = v.answered, nil
 	v.send(t, len(v.unsent)) // again: each counts once
 	f.wantTotals(t, 30*time.Second, fmt.Sprintf("views %d+0 clicks 0+0 micros %d", len(v.answered), int64(len(v.answered))*l.cpm/1000))
