@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -195,6 +196,7 @@ func (k *Keeper) control(controls []*wire.Control) (news []*wire.Control, err er
 		b.unkept = slices.DeleteFunc(b.unkept, func(o holder.Control) bool { return o.Flight == c.Flight })
 		b.unkept = append(b.unkept, c)
 	}
+	slices.SortFunc(b.unkept, func(x, y holder.Control) int { return cmp.Compare(x.Version, y.Version) }) // below what is kept nothing is told again
 	b.urgency = late
 	defer func() { b.urgency = plain }()
 	for len(b.unkept) > 0 && err == nil {

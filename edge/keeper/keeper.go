@@ -166,7 +166,7 @@ type book struct {
 	buf     []byte
 	pending []byte           // a record of a step that was taken, for which there was no room
 	urgency urgency          // of what is put: how much of a full journal it may use
-	unkept  []holder.Control // in force, without room until now, oldest first
+	unkept  []holder.Control // in force, without room until now, by version
 	open    []*wire.Batch    // sealed, not yet known to be durable
 	rebuilt *rebuilder       // of batches that are hollow; nil: there were none
 	save    *checkpoint
