@@ -50,7 +50,7 @@ func (j *Journal) SaveCheckpoint(state []byte, pos Position, hash Hash) error {
 	}
 	j.saved = at
 	j.mu.Lock()
-	j.shown = at
+	j.shown, j.checkpoint = at, int64(len(head)+len(state)+len(sum))
 	j.mu.Unlock()
 	j.stats.Checkpoints.Add(1)
 	j.stats.CheckpointBytes.Add(uint64(len(head) + len(state) + len(sum)))
@@ -90,6 +90,7 @@ func (j *Journal) recycle(pos Position) error {
 	}
 	j.lookAtFree()
 	j.addSpares(freed...)
+	j.wakePreparer() // what was removed may make room for those that are missing
 	return nil
 }
 

@@ -101,6 +101,7 @@ type Journal struct {
 	spares     []string   // ready to become segments
 	spareNext  uint64     // number for the next spare's name
 	spareErr   error      // why the last try to make a spare failed
+	checkpoint int64      // bytes of the newest checkpoint, as far as known
 
 	prepare chan struct{} // capacity 1: look for spares to make
 	stop    chan struct{}
@@ -156,7 +157,7 @@ func (j *Journal) AppendLate(rec []byte) (Position, error) { return j.append(rec
 
 // AppendLast is Append for the few records without which a full journal could not
 // be emptied: it may use the open segment to its last sector, and then the last
-// spare.
+// spare, if a checkpoint has room beside it.
 func (j *Journal) AppendLast(rec []byte) (Position, error) { return j.append(rec, last) }
 
 // urgency is how much of a full journal an append may use.
@@ -235,7 +236,7 @@ func (j *Journal) frameMost() int { return align(frameHeader + j.opts.MaxBatch) 
 // of each segment up to one group is wasted, since a group does not span two.
 func (j *Journal) space(u urgency) int64 {
 	left, most, spares := j.cur.size-j.cur.end, int64(j.frameMost()), len(j.spares)
-	if spares > 0 && u < last && j.keepsSpare() {
+	if spares > 0 && j.keepsSpare() && (u < last || j.stats.Free.Load() < max(2*j.checkpoint, most)) {
 		spares--
 	}
 	inOpen := left - [...]int64{whenRoom: most, late: most / 2, last: 0}[u]

@@ -954,14 +954,21 @@ func TestADiskThatFillsAtTheEndOfASegment(t *testing.T) {
 		if spares := j.Stats().Spares.Load(); spares != 1 {
 			t.Fatalf("%d sectors in use: %d spares are left after %d and %d records", used, spares, plain, late)
 		}
-		if left := 14 - used; plain != max(0, left-2) || late != min(1, max(0, left-1)) {
+		left := 14 - used
+		if plain != max(0, left-2) || late != min(1, max(0, left-1)) {
 			t.Errorf("%d sectors left: %d records land, and %d that are late", left, plain, late)
 		}
 		at, err := put(j.AppendLast)
-		if err != nil {
-			t.Fatalf("%d sectors in use: the last record: %v", used, err)
+		if (err == nil) != (left > 0) {
+			t.Fatalf("%d sectors left, and none for a checkpoint beside the last spare: the last record: %v", left, err)
 		}
 		fs.Limit(fs.Used() + 4*512)
+		if err := j.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if at, err = put(j.AppendLast); err != nil {
+			t.Fatalf("%d sectors left: the last record: %v", left, err)
+		}
 		if err := j.SaveCheckpoint(make([]byte, 1000), at, mustWait(t, j, at)); err != nil {
 			t.Error(err)
 		}

@@ -123,7 +123,7 @@ func (j *Journal) recover() error {
 		if reason != "" {
 			return &CorruptError{"checkpoint", 0, reason}
 		}
-		j.recovered, j.state = at, state
+		j.recovered, j.state, j.checkpoint = at, state, int64(len(b))
 	}
 	j.saved, j.shown = j.recovered, j.recovered
 	end, data, err := j.verify()

@@ -185,27 +185,38 @@ func (k *Keeper) control(controls []*wire.Control) (news []*wire.Control, err er
 		if w.GetState() > uint32(catalog.Kill) || c.Version <= b.st.ControlOf(c.Flight).Version {
 			continue
 		}
-		told := k.Switch(c.Flight).Version.Load()
+		// A core that was restored may give a version once more, for something else.
+		s := k.Switch(c.Flight)
+		told := s.Version.Load()
 		if c.Version < told {
 			continue
 		}
-		if c.Version > told {
+		if c.Version > told || uint32(c.State) != s.State.Load() {
 			k.tell(c)
 			news = append(news, w)
 		}
-		b.unkept = slices.DeleteFunc(b.unkept, func(o holder.Control) bool { return o.Flight == c.Flight })
-		b.unkept = append(b.unkept, c)
+		if b.unkept == nil {
+			b.unkept = map[uint32]holder.Control{}
+		}
+		b.unkept[c.Flight] = c
 	}
-	slices.SortFunc(b.unkept, func(x, y holder.Control) int { return cmp.Compare(x.Version, y.Version) }) // below what is kept nothing is told again
+	if len(b.unkept) == 0 {
+		return news, nil
+	}
 	b.urgency = late
 	defer func() { b.urgency = plain }()
-	for len(b.unkept) > 0 && err == nil {
-		if err = k.check(b.clear()); err == nil {
-			err = k.keep(b, b.st.Control(b.buf, b.unkept[0]))
-			b.unkept = b.unkept[1:] // a record without room is pending now
+	// By version: what the newest one that is kept is taken to include is kept too.
+	for _, c := range slices.SortedFunc(maps.Values(b.unkept), func(x, y holder.Control) int { return cmp.Compare(x.Version, y.Version) }) {
+		if err := k.check(b.clear()); err != nil {
+			return news, err
+		}
+		err := k.keep(b, b.st.Control(b.buf, c))
+		delete(b.unkept, c.Flight) // a record without room is pending now
+		if err != nil {
+			return news, err
 		}
 	}
-	return news, err
+	return news, nil
 }
 
 // Controls are the controls above a version, and the newest version.
@@ -334,7 +345,7 @@ func (k *Keeper) UseCatalog(s *catalog.Snapshot, published []byte, now int64) er
 	k.planDays(now)
 	k.news.Store(&news{s.Version, published, lastOf(s)})
 	_, err := k.control(controls)
-	return err
+	return ignoreFull(err)
 }
 
 // planDays prepares the accounts of daily caps for the day of now, and for the

@@ -164,11 +164,11 @@ type book struct {
 	known   bool             // the peer has that record too, or need not
 	marks   []mark           // by time, for floors
 	buf     []byte
-	pending []byte           // a record of a step that was taken, for which there was no room
-	urgency urgency          // of what is put: how much of a full journal it may use
-	unkept  []holder.Control // in force, without room until now, by version
-	open    []*wire.Batch    // sealed, not yet known to be durable
-	rebuilt *rebuilder       // of batches that are hollow; nil: there were none
+	pending []byte                    // a record of a step that was taken, for which there was no room
+	urgency urgency                   // of what is put: how much of a full journal it may use
+	unkept  map[uint32]holder.Control // in force, without room until now, by flight
+	open    []*wire.Batch             // sealed, not yet known to be durable
+	rebuilt *rebuilder                // of batches that are hollow; nil: there were none
 	save    *checkpoint
 	saved   time.Time
 	bytes   uint64 // journalled when the last checkpoint was taken

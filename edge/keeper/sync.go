@@ -254,7 +254,7 @@ func (k *Keeper) cut(b *book, side *wire.Side, now int64) error {
 	if b.edge.Outstanding() > 0 || len(b.open) > 0 || b.st.Closed() || b.st.Fenced() {
 		return nil
 	}
-	if k.closing || !b.st.Said() {
+	if k.closing || !b.st.Said() || b.pending != nil { // what waits for room may be nothing that a batch says
 		return k.seal(b, now, k.closing)
 	}
 	return nil
@@ -415,7 +415,7 @@ func (k *Keeper) seal(b *book, now int64, closing bool) error {
 }
 
 // cover waits for the seals that were written to be durable, and queues their
-// batches.
+// batches, whatever waits for room meanwhile.
 func (k *Keeper) cover(ctx context.Context, b *book) error {
 	for {
 		k.mu.Lock()
@@ -423,11 +423,16 @@ func (k *Keeper) cover(ctx context.Context, b *book) error {
 			k.mu.Unlock()
 			return nil
 		}
-		if err := k.check(b.clear()); err != nil {
-			k.mu.Unlock()
-			return ignoreFull(err)
-		}
 		pos := journal.Position(b.open[0].GetSeal().GetPosition())
+		if pos > b.j.Last() { // what waits for room is this seal
+			b.urgency = last
+			err := k.check(b.clear())
+			b.urgency = plain
+			if err != nil {
+				k.mu.Unlock()
+				return ignoreFull(err)
+			}
+		}
 		k.mu.Unlock()
 		hash, err := k.wait(ctx, b, pos)
 		if err != nil {
