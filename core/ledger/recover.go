@@ -232,7 +232,7 @@ func (p *planner) newcomers() {
 		h := HolderOf(s.Said, p.now)
 		switch {
 		case slices.Contains(p.o.Without, id):
-			h.fence("left out of the recovery")
+			h.fence(leftOut)
 			h.ForeignAck, h.ForeignPosition = 0, 0
 			p.Holders[id], p.changed[id], p.fresh[id] = h, true, true
 			p.stand(h, Left, "its number stays its own")
@@ -263,7 +263,7 @@ func (p *planner) known() {
 			continue
 		}
 		if slices.Contains(p.o.Without, id) {
-			p.fence(h, Left, "left out of the recovery")
+			p.fence(h, Left, leftOut)
 			continue
 		}
 		if s == nil || h.Stated == 0 {
@@ -333,6 +333,9 @@ func (p *planner) cursor(h *Holder, c *wire.Cursor) {
 	h.Batch, h.Position, h.Hash = c.GetBatch(), c.GetPosition(), bytes.Clone(c.GetHash())
 }
 
+// leftOut is the reason of a holder that a recovery did not wait for.
+const leftOut = "left out of the recovery"
+
 // balance makes each budget what its leases leave of it.
 func (p *planner) balance() {
 	of := map[lease.Budget][]*Lease{}
@@ -340,6 +343,11 @@ func (p *planner) balance() {
 		of[l.Budget] = append(of[l.Budget], l)
 	}
 	settled, limits := p.hearsay()
+	for _, h := range p.Holders {
+		if h.Reason == leftOut && h.mayHandIn() { // what it has leased since the backup nobody knows
+			clear(settled)
+		}
+	}
 	for _, id := range slices.Sorted(maps.Keys(of)) {
 		if p.Budgets[id] == nil {
 			b := NewBudget(id, limits[id], 1)

@@ -23,6 +23,7 @@ type oracle struct {
 	offers    map[uint64][]int64      // when each was made, by boot
 	gaveUp    map[ledger.Verdict]bool // events (Outcome 0) that were home lost when windows had been handed in
 	foreign   map[ledger.EventKey][]place
+	taken     map[holder.Event][]uint32          // who ever journalled an event of another home, also what was lost
 	keys      map[ledger.EventKey]holder.Verdict // answered as taken
 	promised  map[ledger.EventKey]promise        // of these, what two disks had
 	kept      map[uint32]uint64                  // how far peers keep a holder's journal
@@ -41,7 +42,8 @@ type oracle struct {
 	ceiling map[lease.Budget]int64    // the most that may ever be settled
 	most    map[lease.Budget]int64    // the highest ceiling of all time, also of a past that was lost
 	granted map[ledger.LeaseKey]int64 // the most that was ever committed, also in that past
-	settled []ledger.Foreign          // what the core itself had billed in a past that was lost
+	settled []ledger.Foreign          // what a core had billed in a past that was lost
+	heard   map[lease.Budget]int64    // what a recovery settled by hearsay
 }
 
 // standing is what the oracle remembers of a holder.
@@ -83,7 +85,7 @@ type history struct {
 	flipped    []group // those with a bit that was turned over
 	judged     map[ledger.EventKey]uint64
 	held       map[ledger.EventKey]uint64 // clicks that came before their views; also those judged since
-	vain       map[ledger.EventKey]uint64 // those of them that were given up, since no view came
+	vain       map[ledger.EventKey]uint64 // clicks that were given up, since no view came
 	floors     map[uint64]uint64          // of every boot that began
 	leases     map[lease.Budget]lease.Totals
 	controls   map[uint32]uint64
@@ -169,9 +171,9 @@ func (h *history) applied(hash []byte) []entry {
 func newOracle(w *World) *oracle {
 	return &oracle{
 		holders: map[uint32]standing{}, budgets: map[lease.Budget]ledger.Budget{}, leases: map[ledger.LeaseKey]ledger.Lease{}, moved: map[uint32]bool{}, sums: map[lease.Budget]sums{},
-		w: w, histories: map[uint32]*history{}, offers: map[uint64][]int64{}, gaveUp: map[ledger.Verdict]bool{}, foreign: map[ledger.EventKey][]place{},
+		w: w, histories: map[uint32]*history{}, offers: map[uint64][]int64{}, gaveUp: map[ledger.Verdict]bool{}, foreign: map[ledger.EventKey][]place{}, taken: map[holder.Event][]uint32{},
 		keys: map[ledger.EventKey]holder.Verdict{}, promised: map[ledger.EventKey]promise{}, kept: map[uint32]uint64{}, copied: map[uint32]uint64{}, waited: map[uint32]uint64{}, single: map[uint32]uint64{}, brought: map[copyOf]map[uint64][]string{}, ceiling: map[lease.Budget]int64{},
-		most: map[lease.Budget]int64{}, granted: map[ledger.LeaseKey]int64{},
+		most: map[lease.Budget]int64{}, granted: map[ledger.LeaseKey]int64{}, heard: map[lease.Budget]int64{},
 	}
 }
 
@@ -236,6 +238,9 @@ func (h *history) written(first uint64, recs [][]byte) {
 			w.fail("I6", "%s: %v", h.n.name, err)
 		}
 		h.recs = append(h.recs, x)
+		if x.kind == kindForeign {
+			h.o.taken[x.event] = append(h.o.taken[x.event], h.holder)
+		}
 		h.allowed(&x, uint64(len(h.recs)))
 		h.learn(&x, uint64(len(h.recs)))
 		for id, t := range h.leases {
@@ -261,7 +266,8 @@ func (h *history) allowed(x *entry, pos uint64) {
 		w.count["held for its view"]++
 		// One that was given up may come once more, from a copy of another's journal
 		// whose hand-in began anew: no bit tells of it, and it is given up again.
-		if at, waits := h.held[key]; waits && h.vain[key] < at || judged || viewed || key.Kind != exchange.Click {
+		at, waits := h.held[key]
+		if waits && !(h.vain[key] > at && h.broughtAgain(&x.event)) || judged || viewed || key.Kind != exchange.Click {
 			w.fail("I6", "%s: %+v waits for its view at %d", name, key, pos)
 		}
 	case x.refused():
@@ -320,6 +326,12 @@ func (h *history) allowed(x *entry, pos uint64) {
 	}
 }
 
+// broughtAgain says that another journal had the very event, of the same moment: a copy
+// of it that is handed in once more brings it once more.
+func (h *history) broughtAgain(e *holder.Event) bool {
+	return slices.ContainsFunc(h.o.taken[*e], func(by uint32) bool { return by != h.holder })
+}
+
 // keeps holds a floor against the offers whose bits it drops: their tokens must be
 // dead, and what went round through the core must have had time to come home.
 func (h *history) keeps(x *entry) {
@@ -346,7 +358,7 @@ func (h *history) learn(x *entry, pos uint64) {
 	if x.kind == kindHeld {
 		h.held[keyOf(&x.event)] = pos
 	}
-	if x.refused() && x.position == 0 {
+	if x.refused() {
 		h.vain[keyOf(&x.event)] = pos
 	}
 	t := h.leases[x.budget]
@@ -769,6 +781,14 @@ func (o *oracle) forgotten(events map[ledger.EventKey]ledger.Foreign) {
 	}
 }
 
+// hearsay is told of a recovery, and what of each budget was judged before it: the
+// rest is what holders had heard that others settled.
+func (o *oracle) hearsay(before map[lease.Budget]int64) {
+	for id, b := range o.w.core.mem.Truth.Budgets {
+		o.heard[id] += b.Judged - before[id]
+	}
+}
+
 // recovered is the account at the end of a run in which a past was restored.
 // Counts of the lost time are rebuilt from totals, so what is held is: the books
 // agree with themselves, nothing is settled that nobody billed, and, where every
@@ -799,7 +819,8 @@ func (o *oracle) recovered() {
 			}
 		}
 	}
-	judged := func(f ledger.Foreign) {
+	forgotten := map[lease.Budget]int64{}
+	judged := func(f ledger.Foreign, sums map[lease.Budget]int64) {
 		e, err := holder.EventFrom(f.Event)
 		if err != nil {
 			w.fail("protocol", "%v", err)
@@ -807,15 +828,18 @@ func (o *oracle) recovered() {
 		if f.Outcome == exchange.Billed && !seen[f.EventKey] {
 			seen[f.EventKey] = true
 			for _, d := range owes(&e) {
-				billed[d.budget] += d.amount
+				sums[d.budget] += d.amount
 			}
 		}
 	}
 	for _, f := range t.Foreign {
-		judged(f)
+		judged(f, billed)
 	}
 	for _, f := range o.settled {
-		judged(f)
+		judged(f, forgotten)
+	}
+	for id, n := range forgotten { // of these the books have what was heard, and no more
+		billed[id] += min(n, o.heard[id])
 	}
 	lost := false // a journal with what it billed
 	for _, h := range o.histories {

@@ -8,6 +8,7 @@ import (
 
 	"nearside/core/ledger"
 	"nearside/sync/exchange"
+	"nearside/sync/lease"
 	"nearside/sync/wire"
 )
 
@@ -98,6 +99,10 @@ func (c *core) recoverNow(leave bool) bool {
 	if err != nil || len(dry.Missing) > 0 && !leave {
 		return false
 	}
+	before := map[lease.Budget]int64{}
+	for id, b := range c.mem.Truth.Budgets {
+		before[id] = b.Judged
+	}
 	r, err := ledger.Recover(context.Background(), c.store, ledger.RecoverOptions{Without: dry.Missing, Trust: c.unproven(), Apply: true}, c.w.now)
 	if err != nil {
 		if !errors.Is(err, errRefused) && !errors.Is(err, errUnknown) {
@@ -107,6 +112,7 @@ func (c *core) recoverNow(leave bool) bool {
 			return false
 		}
 	}
+	c.w.books.hearsay(before)
 	c.w.say("recovered", "without %v", dry.Missing)
 	if r != nil {
 		for _, h := range r.Holders {

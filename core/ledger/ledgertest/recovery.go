@@ -497,6 +497,46 @@ func recoversHeardOfClosed(w *World) {
 	equal(w, "settled", w.Dump().Budgets[views].Settled, 2)
 }
 
+// recoversHeardOfLeftOut is of a budget that a holder first leased after the backup, and
+// of a recovery that does not wait for it: nobody knows of that lease, and when its
+// journal comes what is in it is settled, once.
+func recoversHeardOfLeftOut(w *World) {
+	w.SetBudget(views, 100)
+	a, gone := w.Join("us", "a"), w.Join("us", "gone")
+	a.Want(views, 10, 1000)
+	w.SyncAll(a, gone)
+	past(w, func() {
+		gone.Want(views, 10, 1000)
+		w.SyncAll(a, gone)
+		gone.Sync()
+		equal(w, "spent before the core was lost", gone.Spend(views, 2), 2)
+		gone.Sync()
+		equal(w, "settled before the core was lost", w.Dump().Budgets[views].Settled, 2)
+	})
+	if err := ledger.Stop(w.Context(), w.Store, w.Now); err != nil {
+		w.Fatal(err)
+	}
+	a.Sync()
+	s := a.Statement()
+	s.Delivered = []*wire.Delivered{{Budget: int64(views), Settled: 2, Limit: 100}}
+	if _, err := ledger.TakeStatement(w.Context(), w.Store, s, true, w.Now); err != nil {
+		w.Fatal(err)
+	}
+	for _, b := range apply(w, ledger.RecoverOptions{Without: []uint32{gone.ID}}).Budgets {
+		equal(w, "heard", b.Heard, 0)
+	}
+	w.tick(1000)
+	equal(w, "status", gone.Sync().GetStatus(), fenced)
+	if err := w.handIn(&wire.HandInRequest{
+		Holder: gone.ID, Seal: gone.Seal, Windows: []*wire.Window{windowOf(gone.Boot, 0, 8)},
+		Late: []*wire.Event{eventOf(w, gone, 1, 1), eventOf(w, gone, 2, 1)}, Last: true,
+	}); err != nil {
+		w.Fatal(err)
+	}
+	equal(w, "judged", w.judge(gone).Billed, 2)
+	equal(w, "settled", w.Dump().Budgets[views].Settled, 2)
+}
+
 func recoversLie(w *World) {
 	w.SetBudget(views, 100)
 	a, b := w.Join("us", "a"), w.Join("eu", "b")

@@ -49,6 +49,7 @@ func Run(t *testing.T, open func(t testing.TB) Fixture) {
 		"recovery without a holder":                              recoversWithout,
 		"recovery of what gone holders settled":                  recoversHeard,
 		"recovery of what a closed one may still bring":          recoversHeardOfClosed,
+		"recovery of what one that was left out may still bring": recoversHeardOfLeftOut,
 		"a statement that cannot be true":                        recoversLie,
 		"a limit lowered below what is out":                      lowered,
 		"what idles is recalled when others starve":              recall,
