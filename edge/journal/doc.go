@@ -32,8 +32,9 @@
 // checkpoint has recycled segments or the disk has room. It leaves the last spare
 // alone where there should be two or more, and the end of the open segment:
 // AppendLate may still use half of that end, AppendLast all of it and then the spare,
-// and SaveCheckpoint the room of the spare, so that a disk that the journal itself
-// has filled empties once a checkpoint may be taken.
+// where the disk has room for a checkpoint beside it, and SaveCheckpoint the room of the
+// spare, so that a disk that the journal itself has filled empties once a checkpoint may
+// be taken.
 //
 // A directory belongs to one process at a time (ErrLocked) and to the place
 // where it was made (ErrCopied for a copy, or on another machine).
