@@ -8,6 +8,7 @@ import (
 	"nearside/core/ledger"
 	"nearside/edge/journal"
 	"nearside/edge/keeper"
+	"nearside/sync/wire"
 )
 
 // gossip brings one node's controls to another.
@@ -20,13 +21,36 @@ func (n *node) gossip(to *node) {
 		if !to.up || to.k == nil {
 			return
 		}
-		to.uncredited(func() {
-			if _, err := to.k.Control(controls); err != nil && !errors.Is(err, journal.ErrFull) {
-				to.fail("gossip", err)
-				to.look()
-			}
-		})
+		to.uncredited(func() { to.told(controls) })
 	})
+}
+
+// told brings controls to a node, and then once more what was said before each of them,
+// as a message that was late would: it obeys the newest that it has ever heard of, whether
+// or not its disk has room for that.
+func (n *node) told(controls []*wire.Control) {
+	_, _, open := n.k.Registered()
+	newest := map[uint32]uint64{}
+	var late []*wire.Control
+	for _, c := range controls {
+		newest[c.GetFlight()] = max(newest[c.GetFlight()], n.k.Switch(c.GetFlight()).Version.Load())
+		if open {
+			newest[c.GetFlight()] = max(newest[c.GetFlight()], c.GetVersion())
+			late = append(late, &wire.Control{Version: c.GetVersion() - 1, Flight: c.GetFlight(), State: 1 - min(c.GetState(), 1)})
+		}
+	}
+	for _, said := range [][]*wire.Control{controls, late} {
+		if _, err := n.k.Control(said); err != nil && !errors.Is(err, journal.ErrFull) {
+			n.fail("gossip", err)
+			n.look()
+			return
+		}
+		for _, c := range controls {
+			if now := n.k.Switch(c.GetFlight()).Version.Load(); now < newest[c.GetFlight()] {
+				n.w.fail("I11", "%s: obeys control %d of flight %d, and has heard of %d", n.name, now, c.GetFlight(), newest[c.GetFlight()])
+			}
+		}
+	}
 }
 
 // members tells a node who is in its region, as gossip sees it: those that are
