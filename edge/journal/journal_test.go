@@ -936,8 +936,8 @@ func TestADiskThatFillsAtTheEndOfASegment(t *testing.T) {
 			t.Fatal(err)
 		}
 		fs.Limit(fs.Used() + 12*512) // not a spare more, and more than half of one
-		put := func(append func([]byte) (journal.Position, error)) (journal.Position, error) {
-			pos, err := append(bytes.Repeat([]byte("f"), 300))
+		put := func(add func([]byte) (journal.Position, error)) (journal.Position, error) {
+			pos, err := add(bytes.Repeat([]byte("f"), 300))
 			if err == nil {
 				mustWait(t, j, pos)
 			} else if !errors.Is(err, journal.ErrFull) {
@@ -971,7 +971,7 @@ func TestADiskThatFillsAtTheEndOfASegment(t *testing.T) {
 		if plain != max(0, left-2) || late != min(1, max(0, left-1)) {
 			t.Errorf("%d sectors left: %d records land, and %d that are late", left, plain, late)
 		}
-		at, err := put(j.AppendLast)
+		_, err := put(j.AppendLast)
 		if (err == nil) != (left > 0) {
 			t.Fatalf("%d sectors left, and none for a checkpoint beside the last spare: the last record: %v", left, err)
 		}
@@ -979,7 +979,8 @@ func TestADiskThatFillsAtTheEndOfASegment(t *testing.T) {
 		if err := j.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		if at, err = put(j.AppendLast); err != nil {
+		at, err := put(j.AppendLast)
+		if err != nil {
 			t.Fatalf("%d sectors left: the last record: %v", left, err)
 		}
 		if err := j.SaveCheckpoint(make([]byte, 1000), at, mustWait(t, j, at)); err != nil {
