@@ -438,6 +438,20 @@ func recoversWithout(w *World) {
 	equal(w, "c goes on", c.Sync().GetStatus(), ok)
 }
 
+// statesHearsay begins a recovery, in which a holder states how many views it has heard
+// that all holders together had settled.
+func statesHearsay(w *World, a *Edge, settled int64) {
+	if err := ledger.Stop(w.Context(), w.Store, w.Now); err != nil {
+		w.Fatal(err)
+	}
+	a.Sync()
+	s := a.Statement()
+	s.Delivered = []*wire.Delivered{{Budget: int64(views), Settled: settled, Limit: 100}}
+	if _, err := ledger.TakeStatement(w.Context(), w.Store, s, true, w.Now); err != nil {
+		w.Fatal(err)
+	}
+}
+
 // recoversHeard: what a holder settled that is gone by now is known from what
 // the others had heard.
 func recoversHeard(w *World) {
@@ -446,15 +460,7 @@ func recoversHeard(w *World) {
 	a.Want(views, 10, 1000)
 	a.Sync()
 	past(w, func() {})
-	if err := ledger.Stop(w.Context(), w.Store, w.Now); err != nil {
-		w.Fatal(err)
-	}
-	a.Sync()
-	s := a.Statement()
-	s.Delivered = []*wire.Delivered{{Budget: int64(views), Settled: 33, Limit: 100}}
-	if _, err := ledger.TakeStatement(w.Context(), w.Store, s, true, w.Now); err != nil {
-		w.Fatal(err)
-	}
+	statesHearsay(w, a, 33)
 	r := apply(w, ledger.RecoverOptions{})
 	equal(w, "heard", r.Budgets[0].Heard, 33)
 	now := w.Dump()
@@ -474,15 +480,7 @@ func recoversHeardOfClosed(w *World) {
 	w.fence(gone)
 	w.close(gone)
 	past(w, func() {})
-	if err := ledger.Stop(w.Context(), w.Store, w.Now); err != nil {
-		w.Fatal(err)
-	}
-	a.Sync()
-	s := a.Statement()
-	s.Delivered = []*wire.Delivered{{Budget: int64(views), Settled: 1, Limit: 100}} // one of the two below, which the core had judged
-	if _, err := ledger.TakeStatement(w.Context(), w.Store, s, true, w.Now); err != nil {
-		w.Fatal(err)
-	}
+	statesHearsay(w, a, 1) // one of the two below, which the core had judged
 	r := apply(w, ledger.RecoverOptions{})
 	for _, b := range r.Budgets {
 		equal(w, "heard", b.Heard, 0)
@@ -513,15 +511,7 @@ func recoversHeardOfLeftOut(w *World) {
 		gone.Sync()
 		equal(w, "settled before the core was lost", w.Dump().Budgets[views].Settled, 2)
 	})
-	if err := ledger.Stop(w.Context(), w.Store, w.Now); err != nil {
-		w.Fatal(err)
-	}
-	a.Sync()
-	s := a.Statement()
-	s.Delivered = []*wire.Delivered{{Budget: int64(views), Settled: 2, Limit: 100}}
-	if _, err := ledger.TakeStatement(w.Context(), w.Store, s, true, w.Now); err != nil {
-		w.Fatal(err)
-	}
+	statesHearsay(w, a, 2)
 	for _, b := range apply(w, ledger.RecoverOptions{Without: []uint32{gone.ID}}).Budgets {
 		equal(w, "heard", b.Heard, 0)
 	}
