@@ -202,6 +202,17 @@ func TestPausesAreKeptWhenThereIsRoom(t *testing.T) {
 	e.exchange(false)
 	disk.Limit(disk.Used())
 	e.pauseUntilFull()
+	// A core that was restored gives the version of one that was not kept once more.
+	again := e.core.Controls[len(e.core.Controls)-1]
+	for _, state := range []catalog.State{catalog.Run, catalog.Pause} {
+		said := &wire.Control{Version: again.GetVersion(), Flight: again.GetFlight(), State: uint32(state)}
+		if news, err := e.Control([]*wire.Control{said}); len(news) != 1 || !errors.Is(err, keeper.ErrFull) {
+			t.Fatalf("%d controls are new: %v", len(news), err)
+		}
+		if got := e.Switch(again.GetFlight()).State.Load(); got != uint32(state) {
+			t.Fatalf("the flight is in state %d, expected %d", got, state)
+		}
+	}
 	disk.Limit(0)
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		news, err := e.Control(nil)
